@@ -1,0 +1,3 @@
+//! Declarative pipelines: a YAML file in, partitioned Parquet and CSV out.
+
+pub mod plan;

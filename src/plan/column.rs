@@ -1,0 +1,164 @@
+//! Columns: where a value comes from, what it must be, and how it is stored.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use chrono_tz::Tz;
+
+use super::{JsonPath, Name};
+
+/// The name of the column that keeps the fields that no other column reads.
+pub const EXTRA_COLUMN: &str = "_extra";
+
+/// One declared column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnPlan {
+    /// The column's name in every file.
+    pub name: Name,
+    /// Where its value comes from.
+    pub from: ColumnSource,
+    /// What the value must be.
+    pub kind: ColumnType,
+    /// Display names of codes, by the JSON text of the code; a code that is not listed is null.
+    pub values: Option<BTreeMap<String, String>>,
+    /// For readers of the file's schema.
+    pub description: Option<String>,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnSource {
+    /// A path in the record; below the path of an exploded array it is a path in its element, and
+    /// [`JsonPath::KEY`] as its last segment is the key of an element of an object map.
+    Record(JsonPath),
+    /// A column of the parent row, by the name it is bound to.
+    Parent(String),
+    /// A value of the slice.
+    Slice(String),
+}
+
+/// What a value must be, and so how it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ColumnType {
+    /// Text; numbers and booleans as their JSON text. Stored as Utf8.
+    String,
+    /// Stored as Int64.
+    Int64,
+    /// Stored as Float64.
+    Float64,
+    /// Stored as Boolean.
+    Boolean,
+    /// A calendar date, or the date of an instant in a zone. Stored as Date32.
+    Date {
+        /// Where an instant becomes a date; without it an instant is refused.
+        zone: Option<Tz>,
+    },
+    /// An instant. Stored as Timestamp(microsecond, "UTC").
+    Timestamp {
+        /// What numbers, and text of digits only, mean.
+        format: InstantFormat,
+        /// Of text that has no zone of its own; without it such text is refused.
+        zone: Option<Tz>,
+    },
+    /// A length of time. Stored as Int64 seconds.
+    Duration {
+        /// What a plain number counts.
+        unit: DurationUnit,
+        /// How long a day and a week are.
+        calendar: Calendar,
+        /// Whether a fraction of a second is refused instead of rounded half to even.
+        exact: bool,
+    },
+    /// Any value, as canonical JSON text: sorted keys, exact numbers. Stored as Utf8.
+    Json,
+}
+
+/// How an instant is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstantFormat {
+    /// As text with date and time, such as RFC 3339; a number is refused.
+    Text,
+    /// Seconds since 1970-01-01 UTC, as a number or as text.
+    EpochSeconds,
+    /// Milliseconds since 1970-01-01 UTC, as a number or as text.
+    EpochMillis,
+}
+
+/// What a plain number counts in a duration column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DurationUnit {
+    /// Plain numbers are refused: the source writes durations as text.
+    Text,
+    /// Milliseconds.
+    Millis,
+    /// Seconds.
+    Seconds,
+    /// Minutes.
+    Minutes,
+    /// Hours.
+    Hours,
+}
+
+/// How long a day and a week are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Calendar {
+    /// Seconds of `1d` and `P1D`.
+    pub seconds_per_day: f64,
+    /// Days of `1w` and `P1W`.
+    pub days_per_week: f64,
+}
+
+impl Calendar {
+    /// Clock time: 24 hours, 7 days.
+    pub const ABSOLUTE: Self = Self { seconds_per_day: 86_400.0, days_per_week: 7.0 };
+}
+
+/// What happens to fields that no column reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownFields {
+    /// They go, as one canonical JSON text, into [`EXTRA_COLUMN`].
+    #[default]
+    Keep,
+    /// They are dropped.
+    Ignore,
+    /// The record is rejected.
+    Reject,
+}
+
+impl ColumnType {
+    /// The Arrow type of the column.
+    pub fn arrow(&self) -> DataType {
+        match self {
+            Self::String | Self::Json => DataType::Utf8,
+            Self::Int64 | Self::Duration { .. } => DataType::Int64,
+            Self::Float64 => DataType::Float64,
+            Self::Boolean => DataType::Boolean,
+            Self::Date { .. } => DataType::Date32,
+            Self::Timestamp { .. } => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+            }
+        }
+    }
+}
+
+/// The schema of every file of a stream: the declared columns in order, then [`EXTRA_COLUMN`].
+///
+/// Every column is nullable. Field ids count from 1 and, with the descriptions, reach Parquet.
+pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> SchemaRef {
+    let declared =
+        columns.iter().map(|it| (it.name.as_str(), it.kind.arrow(), it.description.as_deref()));
+    let extra = (unknown_fields == UnknownFields::Keep).then_some((
+        EXTRA_COLUMN,
+        DataType::Utf8,
+        Some("fields that no column reads, as canonical JSON"),
+    ));
+    let fields = declared.chain(extra).zip(1..).map(|((name, kind, description), id)| {
+        let mut metadata = std::collections::HashMap::new();
+        metadata.insert("PARQUET:field_id".to_owned(), format!("{id}"));
+        if let Some(description) = description {
+            metadata.insert("description".to_owned(), description.to_owned());
+        }
+        Field::new(name, kind, true).with_metadata(metadata)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

@@ -1,0 +1,208 @@
+//! The validated pipeline, and the words that the stages share.
+//!
+//! ```text
+//! pipelines/*.yaml --config--> Plan (THIS MODULE) --> extract, transform, load, run
+//! ```
+//!
+//! Everything here is a plain value. The module names no other module of the crate, does no I/O
+//! and reads no clock.
+
+pub mod column;
+pub mod facts;
+pub mod name;
+pub mod path;
+pub mod secret;
+pub mod stream;
+pub mod template;
+
+use std::time::Duration;
+
+use url::Url;
+
+pub use column::{
+    Calendar, ColumnPlan, ColumnSource, ColumnType, DurationUnit, EXTRA_COLUMN, InstantFormat,
+    UnknownFields, arrow_schema,
+};
+pub use facts::{PageFacts, SliceContext};
+pub use name::{InvalidName, Name};
+pub use path::{InvalidPath, JsonPath};
+pub use secret::{Redactor, Secret};
+pub use stream::{
+    BodyPlan, ExplodePlan, ExplodeShape, MaxRejected, Method, PageScheme, PaginatePlan, ParentPlan,
+    PartitionPlan, PartitionUnit, Place, Placement, QueryValue, RecordsPlan, RecordsShape,
+    ReplaceScope, RequestPlan, Signal, Signals, SizePlan, SlicesPlan, StreamPlan, WhenEmpty,
+    WindowFormat, WindowParams, WindowPlan, WindowStart, WriteMode,
+};
+pub use template::{Escape, RenderError, Template, value_text};
+
+/// One validated pipeline file.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its directory in the destination.
+    pub pipeline: Name,
+    /// For people.
+    pub description: Option<String>,
+    /// The API.
+    pub source: SourcePlan,
+    /// The streams; a parent stands before its children.
+    pub streams: Vec<StreamPlan>,
+    /// Where files go.
+    pub destination: DestinationPlan,
+    /// Takes the pipeline's secrets out of texts that others wrote.
+    pub redactor: Redactor,
+}
+
+/// The API: where it is, how to log in, how fast to ask.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// Below which every stream's path lies.
+    pub base_url: Url,
+    /// Whether plain `http:` to another host than this one is fine.
+    pub allow_http: bool,
+    /// How to log in.
+    pub auth: AuthPlan,
+    /// Headers of every request.
+    pub headers: Vec<(String, Template)>,
+    /// How fast and how much.
+    pub limits: Limits,
+    /// What to do about failures that may pass.
+    pub retry: RetryPlan,
+    /// What responses mean, tried before the defaults.
+    pub responses: Vec<ResponseRule>,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthPlan {
+    /// Not at all.
+    None,
+    /// `Authorization: Bearer <token>`.
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+    /// `Authorization: Basic <base64 of user:password>`.
+    Basic {
+        /// May be empty.
+        user: Secret,
+        /// May be empty.
+        password: Secret,
+    },
+    /// A header with a value of one's own.
+    Header {
+        /// The header.
+        name: String,
+        /// Its whole value.
+        value: Secret,
+    },
+}
+
+/// How fast to ask, and how much to take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Requests started in any second.
+    pub requests_per_second: f64,
+    /// Requests at once.
+    pub max_in_flight: usize,
+    /// From sending a request to the last byte of its response.
+    pub timeout: Duration,
+    /// The largest body that is taken, after decompression.
+    pub max_response_bytes: u64,
+}
+
+/// What to do about failures that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPlan {
+    /// Tries of one request, the first included.
+    pub max_attempts: u32,
+    /// The longest wait between two tries.
+    pub max_delay: Duration,
+}
+
+/// What a response means, if all that is given matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseRule {
+    /// Statuses; empty for any.
+    pub statuses: Vec<StatusRange>,
+    /// A header that must be there, with a value where one is given.
+    pub header: Option<(String, Option<String>)>,
+    /// A path in the body and the value that must be there; `None` for any value.
+    pub body: Option<(JsonPath, Option<serde_json::Value>)>,
+    /// The meaning.
+    pub then: Outcome,
+}
+
+/// Statuses from `first` to `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+/// What a response means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The body is a page.
+    Ok,
+    /// The request is sent again after a wait.
+    Retry,
+    /// The slice has nothing; counted and reported.
+    Skip,
+    /// Access to the slice's parent is lost; its rows stay.
+    Gone,
+    /// The slice fails.
+    Fail,
+}
+
+/// Where files go, and in which formats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationPlan {
+    /// A directory.
+    pub path: std::path::PathBuf,
+    /// The formats, each in a tree of its own.
+    pub formats: Vec<FormatPlan>,
+    /// The size at which a partition's file is followed by another.
+    pub target_file_bytes: u64,
+}
+
+/// A file format and its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatPlan {
+    /// Apache Parquet.
+    Parquet,
+    /// RFC 4180 text.
+    Csv(CsvPlan),
+}
+
+impl FormatPlan {
+    /// The format's directory in the destination.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv(_) => "csv",
+        }
+    }
+}
+
+/// How CSV is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CsvPlan {
+    /// Compression of the whole file.
+    pub compression: CsvCompression,
+    /// Whether text that a spreadsheet would run as a formula gets a `'` in front.
+    pub escape_formulas: bool,
+}
+
+/// Compression of a CSV file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CsvCompression {
+    /// None: `part-0.csv`.
+    #[default]
+    None,
+    /// `part-0.csv.gz`.
+    Gzip,
+    /// `part-0.csv.zst`.
+    Zstd,
+}
