@@ -21,6 +21,8 @@ pub struct StreamPlan {
     pub explode: Vec<ExplodePlan>,
     /// How to reach the next page, and how to know the last.
     pub paginate: PaginatePlan,
+    /// How far the stream has got, for reading only what changed.
+    pub cursor: Option<CursorPlan>,
     /// Into which slices the stream is cut.
     pub slices: SlicesPlan,
     /// The declared columns, in file order.
@@ -209,6 +211,11 @@ pub enum PageScheme {
         from: Signal,
         /// Where the next request has it.
         param: Placement,
+        /// An empty page is the end, whether or not it has a token.
+        end_on_empty_page: bool,
+        /// The same token may lead through several pages; a page without a new record is an error
+        /// all the same.
+        may_repeat: bool,
     },
     /// Each page has the absolute URL of the next one.
     NextUrl {
@@ -282,6 +289,15 @@ pub enum Signal {
     Body(JsonPath),
     /// In a header.
     Header(String),
+}
+
+/// How far a stream has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorPlan {
+    /// The column whose largest published value is the cursor.
+    pub column: Name,
+    /// How far before the cursor the next run starts reading.
+    pub lookback: TimeDelta,
 }
 
 /// Into which slices a stream is cut.

@@ -6,9 +6,16 @@
 //! "plain"                          no expression: the value as it stands
 //! ```
 
-use std::sync::OnceLock;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-use minijinja::{Environment, UndefinedBehavior, escape_formatter, value::ValueKind};
+use minijinja::{
+    Environment, UndefinedBehavior, escape_formatter,
+    value::{Serde, ValueKind},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use thiserror::Error;
@@ -31,9 +38,26 @@ pub enum Template {
     /// Known when the file is loaded.
     Constant(Value),
     /// One expression, whose native type is kept. The text is what stands between the braces.
-    Expression(String),
+    Expression(String, Vars),
     /// Text with expressions in it.
-    Text(String),
+    Text(String, Vars),
+}
+
+/// The variables that a template reads, with their values; they are never printed.
+#[derive(Clone, Default, PartialEq)]
+pub struct Vars(Arc<BTreeMap<String, Value>>);
+
+impl Vars {
+    /// Keeps the values that a template reads.
+    pub fn new(values: BTreeMap<String, Value>) -> Self {
+        Self(Arc::new(values))
+    }
+}
+
+impl fmt::Debug for Vars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// How the values of expressions are put into the text around them.
@@ -52,59 +76,61 @@ impl Template {
         let inner = trimmed.strip_prefix("{{").and_then(|it| it.strip_suffix("}}"));
         match inner {
             Some(inner) if !inner.contains("{{") && !inner.contains("}}") => {
-                Self::Expression(inner.trim_matches(['-', ' ', '\n', '\t']).to_owned())
+                let source = inner.trim_matches(['-', ' ', '\n', '\t']).to_owned();
+                Self::Expression(source, Vars::default())
             }
             _ if ["{{", "{%", "{#"].iter().any(|it| text.contains(it)) => {
-                Self::Text(text.to_owned())
+                Self::Text(text.to_owned(), Vars::default())
             }
             _ => Self::Constant(Value::String(text.to_owned())),
         }
     }
 
-    /// The value for a slice.
-    pub fn render(&self, context: &SliceContext, escape: Escape) -> Result<Value, RenderError> {
-        let scopes = minijinja::context! {
-            parent => minijinja::Value::from(minijinja::value::Serde(&context.parent)),
-            slice => minijinja::Value::from(minijinja::value::Serde(&context.slice)),
-        };
-        self.render_with(scopes, escape)
+    /// Gives the template the values of its variables.
+    #[must_use]
+    pub fn with_vars(self, vars: Vars) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(value),
+            Self::Expression(source, _) => Self::Expression(source, vars),
+            Self::Text(source, _) => Self::Text(source, vars),
+        }
     }
 
-    /// The value for any scopes; used at load, where the scope is `vars`.
-    pub fn render_with(
-        &self,
-        scopes: minijinja::Value,
-        escape: Escape,
-    ) -> Result<Value, RenderError> {
-        let environment = environment(escape);
-        let failed = |source: &str, err: &minijinja::Error| RenderError {
-            template: source.to_owned(),
-            reason: reason(err),
+    /// Whether the value was written out, with no expression in it.
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
+    }
+
+    /// The value for a slice.
+    pub fn render(&self, context: &SliceContext, escape: Escape) -> Result<Value, RenderError> {
+        let (source, vars) = match self {
+            Self::Constant(value) => return Ok(value.clone()),
+            Self::Expression(source, vars) | Self::Text(source, vars) => (source, vars),
         };
-        match self {
-            Self::Constant(value) => Ok(value.clone()),
-            Self::Expression(source) => {
-                let value = environment
-                    .compile_expression(source)
-                    .and_then(|it| it.eval(scopes))
-                    .map_err(|err| failed(source, &err))?;
-                if value.is_undefined() {
-                    let reason = "the value is not defined".to_owned();
-                    return Err(RenderError { template: source.clone(), reason });
-                }
-                if escape == Escape::PathSegment {
-                    return Ok(Value::String(encode_segment(&display(&value))));
-                }
-                serde_json::to_value(&value).map_err(|err| RenderError {
-                    template: source.clone(),
-                    reason: err.to_string(),
-                })
-            }
-            Self::Text(source) => environment
+        let environment = environment(escape);
+        let failed = |reason: String| RenderError { template: source.clone(), reason };
+        let scopes = minijinja::context! {
+            vars => minijinja::Value::from(Serde(vars.0.as_ref())),
+            parent => minijinja::Value::from(Serde(&context.parent)),
+            slice => minijinja::Value::from(Serde(&context.slice)),
+        };
+        if let Self::Text(..) = self {
+            return environment
                 .template_from_str(source)
                 .and_then(|it| it.render(scopes))
                 .map(Value::String)
-                .map_err(|err| failed(source, &err)),
+                .map_err(|err| failed(reason(&err)));
+        }
+        let value = environment
+            .compile_expression(source)
+            .and_then(|it| it.eval(scopes))
+            .map_err(|err| failed(reason(&err)))?;
+        if value.is_undefined() {
+            return Err(failed("the value is not defined".to_owned()));
+        }
+        match escape {
+            Escape::PathSegment => Ok(Value::String(encode_segment(&display(&value)))),
+            Escape::Nothing => serde_json::to_value(&value).map_err(|err| failed(err.to_string())),
         }
     }
 
@@ -117,11 +143,11 @@ impl Template {
         let environment = environment(Escape::Nothing);
         let (source, names) = match self {
             Self::Constant(_) => return Ok(Vec::new()),
-            Self::Expression(source) => (
+            Self::Expression(source, _) => (
                 source,
                 environment.compile_expression(source).map(|it| it.undeclared_variables(true)),
             ),
-            Self::Text(source) => (
+            Self::Text(source, _) => (
                 source,
                 environment.template_from_str(source).map(|it| it.undeclared_variables(true)),
             ),

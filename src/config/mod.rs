@@ -1,0 +1,158 @@
+//! From a pipeline file to a [`Plan`], or to every mistake in it with its place.
+//!
+//! ```text
+//! text --node--> tree with places --spec--> typed file --resolve--> Plan     (THIS MODULE)
+//! ```
+//!
+//! Nothing below this module reads user text: templates that depend on variables only are
+//! rendered here, the others are checked here and rendered once a slice.
+
+mod inputs;
+mod node;
+mod problem;
+mod resolve;
+mod shape;
+mod spec;
+mod template;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+pub use inputs::{Inputs, Unset};
+pub use problem::{Place, Problem, suggest};
+use spec::PipelineSpec;
+
+use crate::plan::{Plan, WindowStart};
+
+/// A pipeline file that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read pipeline file `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file has mistakes.
+    #[error("pipeline file `{path}` is not valid")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake, in the order of the file.
+        problems: Vec<Problem>,
+        /// The file's text, for showing the lines.
+        text: String,
+    },
+}
+
+/// What a pipeline file needs and has, for people; available without any variable set.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// What it exports.
+    pub description: Option<String>,
+    /// Its streams, with their descriptions.
+    pub streams: Vec<(String, Option<String>)>,
+    /// Its variables.
+    pub vars: Vec<VarSummary>,
+}
+
+/// A variable of a pipeline file.
+#[derive(Debug, Clone)]
+pub struct VarSummary {
+    /// The name for `--set`.
+    pub name: String,
+    /// The environment variable.
+    pub env: Option<String>,
+    /// The value where nothing is set; never that of a secret.
+    pub default: Option<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// Whether it is a credential.
+    pub secret: bool,
+    /// Whether it has to be set.
+    pub required: bool,
+}
+
+/// Reads, parses and resolves a pipeline file.
+///
+/// ```
+/// use tracklake::config::{self, Inputs, Unset};
+///
+/// let inputs = Inputs::default().unset(Unset::Tolerated);
+/// let plan = config::load("pipelines/codearts_req.yaml".as_ref(), &inputs)?;
+/// assert_eq!(plan.pipeline.as_str(), "codearts_req");
+/// # Ok::<(), tracklake::config::ConfigError>(())
+/// ```
+pub fn load(path: &Path, inputs: &Inputs) -> Result<Plan, ConfigError> {
+    let text = read(path)?;
+    parse(&text, inputs).map_err(|problems| ConfigError::Invalid {
+        path: path.to_owned(),
+        problems,
+        text,
+    })
+}
+
+/// Parses and resolves the text of a pipeline file.
+pub fn parse(text: &str, inputs: &Inputs) -> Result<Plan, Vec<Problem>> {
+    let node = node::Node::parse(text).map_err(|problem| vec![problem])?;
+    let node::Reading { value, mut problems, removed } = node.clone().read::<PipelineSpec>();
+    let resolved = value.map(|spec| resolve::resolve(spec, &node, &removed, inputs));
+    match resolved {
+        Some(Ok(plan)) if problems.is_empty() => return Ok(plan),
+        Some(Err(more)) => problems.extend(more),
+        Some(Ok(_)) | None => {}
+    }
+    problems.sort_by_key(|it| it.place);
+    problems.dedup();
+    Err(problems)
+}
+
+/// Reads what a pipeline file needs and has, whether or not its variables are set.
+pub fn summarize(path: &Path) -> Result<Summary, ConfigError> {
+    let text = read(path)?;
+    let invalid =
+        |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.clone() };
+    let node = node::Node::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+    let node::Reading { value, problems, removed: _ } = node.read::<PipelineSpec>();
+    let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
+    let vars = spec.vars.into_iter().map(|(name, var)| VarSummary {
+        name,
+        env: var.env,
+        required: var.default.is_none(),
+        default: var
+            .default
+            .filter(|_| !var.secret)
+            .map(|it| crate::plan::value_text(&template::plain(&it)))
+            .filter(|it| !it.is_empty()),
+        description: var.description,
+        secret: var.secret,
+    });
+    Ok(Summary {
+        pipeline: spec.pipeline,
+        description: spec.description,
+        streams: spec.streams.into_iter().map(|(name, it)| (name, it.description)).collect(),
+        vars: vars.collect(),
+    })
+}
+
+/// The JSON Schema of pipeline files, as `pipelines/schema.json` publishes it.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(PipelineSpec).to_value()
+}
+
+/// Reads a start such as `2024-07-25`, an RFC 3339 instant, or `90d` back from now.
+pub fn parse_start(text: &str) -> Option<WindowStart> {
+    resolve::parse_start(text)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}

@@ -1,0 +1,289 @@
+//! From the typed file to a plan, or to every problem found. Pure: the environment and the command
+//! line come in as [`Inputs`].
+
+mod paginate;
+mod source;
+mod stream;
+mod value;
+
+use std::collections::HashSet;
+
+use super::{
+    inputs::Inputs,
+    node::Node,
+    problem::{Problem, suggest},
+    shape::Scalar,
+    spec::{DestinationSpec, PipelineSpec, RequireSpec},
+    template::{Checked, Scope, Secrecy, Variables},
+};
+use crate::plan::{
+    CsvCompression, CsvPlan, DestinationPlan, Escape, FormatPlan, Name, Plan, Redactor, StreamPlan,
+    Template, value_text,
+};
+
+pub(super) use value::parse_start;
+
+/// The version of the file format that this program reads.
+const VERSION: u32 = 1;
+
+/// Collects problems while the parts of a file are resolved.
+pub(super) struct Resolver<'a> {
+    node: &'a Node,
+    /// Keys that were taken out because they could not be read; nobody complains about them again.
+    removed: &'a HashSet<String>,
+    vars: Variables,
+    problems: Vec<Problem>,
+}
+
+/// Turns a parsed file into a plan.
+pub(super) fn resolve(
+    spec: PipelineSpec,
+    node: &Node,
+    removed: &HashSet<String>,
+    inputs: &Inputs,
+) -> Result<Plan, Vec<Problem>> {
+    let mut found = Vec::new();
+    let vars = Variables::resolve(&spec.vars, inputs, &mut found);
+    let mut resolver = Resolver { node, removed, vars, problems: Vec::new() };
+    for (path, message, suggestion) in found {
+        resolver.problem(path, message, suggestion);
+    }
+
+    let PipelineSpec {
+        version,
+        pipeline,
+        description,
+        vars: _,
+        require,
+        source,
+        streams,
+        destination,
+    } = spec;
+    if version != VERSION {
+        resolver.problem(
+            "version",
+            format!("version {version} is not known; this program reads {VERSION}"),
+            None,
+        );
+    }
+    let pipeline = resolver.name("pipeline", &pipeline);
+    for (i, rule) in require.iter().enumerate() {
+        resolver.require(&format!("require.{i}"), rule);
+    }
+    let source = resolver.source(source);
+    let source_envelope =
+        source.as_ref().map(|it| stream::body_paths(&it.responses)).unwrap_or_default();
+    let streams = resolver.streams(streams, &source_envelope);
+    let destination = resolver.destination(destination);
+    let redactor = Redactor::new(resolver.vars.secrets());
+
+    match (pipeline, source, destination) {
+        (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
+            Ok(Plan { pipeline, description, source, streams, destination, redactor })
+        }
+        _ => {
+            resolver.problems.sort_by_key(|it| it.place);
+            Err(resolver.problems)
+        }
+    }
+}
+
+impl Resolver<'_> {
+    fn problem(
+        &mut self,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let path = path.into();
+        let place = self.node.place_of(&path);
+        self.problems.push(Problem { place, path, message: message.into(), suggestion });
+    }
+
+    /// Reports that `name` is none of the `known`, unless it was there and could not be read.
+    fn unknown(&mut self, path: &str, what: &str, name: &str, known: &[&str]) {
+        if self.removed.contains(name) {
+            return;
+        }
+        let listed = if known.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("there are `{}`", known.join("`, `"))
+        };
+        let suggestion = suggest(name, known.iter().copied());
+        self.problem(path, format!("no {what} is called `{name}`; {listed}"), suggestion);
+    }
+
+    fn name(&mut self, path: &str, text: &str) -> Option<Name> {
+        match text.parse() {
+            Ok(name) => Some(name),
+            Err(err) => {
+                self.problem(path, format!("{err}"), None);
+                None
+            }
+        }
+    }
+
+    /// Checks a template; `None` if it has a problem or depends on a variable without a value.
+    fn template(
+        &mut self,
+        path: &str,
+        scalar: &Scalar,
+        scope: &Scope,
+        secrecy: Secrecy,
+    ) -> Option<Checked> {
+        self.template_escaped(path, scalar, scope, secrecy, Escape::Nothing)
+    }
+
+    fn template_escaped(
+        &mut self,
+        path: &str,
+        scalar: &Scalar,
+        scope: &Scope,
+        secrecy: Secrecy,
+        escape: Escape,
+    ) -> Option<Checked> {
+        match self.vars.check(scalar, scope, secrecy, escape) {
+            Ok(checked) => checked,
+            Err((message, suggestion)) => {
+                self.problem(path, message, suggestion);
+                None
+            }
+        }
+    }
+
+    /// The text of a value that depends on variables only.
+    fn text(&mut self, path: &str, scalar: &Scalar, secrecy: Secrecy) -> Option<String> {
+        let checked = self.template(path, scalar, &Scope::default(), secrecy)?;
+        match checked.template {
+            Template::Constant(value) => Some(value_text(&value)),
+            Template::Expression(..) | Template::Text(..) => None,
+        }
+    }
+
+    fn require(&mut self, path: &str, rule: &RequireSpec) {
+        let (names, at_least) = match rule {
+            RequireSpec::OneOf(names) => (names, 1),
+            RequireSpec::AtMostOneOf(names) => (names, 0),
+        };
+        for name in names {
+            if !self.vars.is_declared(name) {
+                let known: Vec<String> = self.vars.names().map(str::to_owned).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                self.unknown(path, "variable", name, &known);
+                return;
+            }
+        }
+        if names.iter().any(|it| self.vars.is_missing(it)) {
+            return;
+        }
+        let labels = |names: &mut dyn Iterator<Item = &String>, joint: &str| {
+            names.map(|it| self.vars.label(it)).collect::<Vec<_>>().join(joint)
+        };
+        let set: Vec<&String> = names.iter().filter(|it| self.vars.is_set(it)).collect();
+        if set.len() > 1 {
+            let message = format!(
+                "{} are set, but only one of them may be: unset all but one",
+                labels(&mut set.into_iter(), " and ")
+            );
+            self.problem(path, message, None);
+        } else if set.len() < at_least && !self.tolerant() {
+            let message =
+                format!("none of these is set: set {}", labels(&mut names.iter(), " or "));
+            self.problem(path, message, None);
+        }
+    }
+
+    /// Whether missing values are fine, because only the file is checked.
+    fn tolerant(&self) -> bool {
+        self.vars.is_tolerant()
+    }
+
+    fn destination(&mut self, spec: DestinationSpec) -> Option<DestinationPlan> {
+        let DestinationSpec { path, formats, target_file_mb } = spec;
+        let path = match path {
+            Some(path) => self.text("destination.path", &path, Secrecy::Refused)?,
+            None => "output".to_owned(),
+        };
+        if path.is_empty() {
+            self.problem("destination.path", "the path is empty", None);
+            return None;
+        }
+        if let Some((scheme, _)) = path.split_once("://") {
+            let message = format!("`{scheme}://` is not supported yet: name a directory");
+            self.problem("destination.path", message, None);
+            return None;
+        }
+        let formats = match formats {
+            None => vec![FormatPlan::Parquet, FormatPlan::Csv(CsvPlan::default())],
+            Some(formats) => {
+                let csv = formats.csv.map(|it| {
+                    FormatPlan::Csv(CsvPlan {
+                        compression: match it.compression {
+                            super::spec::CompressionSpec::None => CsvCompression::None,
+                            super::spec::CompressionSpec::Gzip => CsvCompression::Gzip,
+                            super::spec::CompressionSpec::Zstd => CsvCompression::Zstd,
+                        },
+                        escape_formulas: it.escape_formulas,
+                    })
+                });
+                formats.parquet.map(|_| FormatPlan::Parquet).into_iter().chain(csv).collect()
+            }
+        };
+        if formats.is_empty() {
+            self.problem(
+                "destination.formats",
+                "no format is listed: add `parquet: {}` or `csv: {}`",
+                None,
+            );
+            return None;
+        }
+        let target_file_bytes = target_file_mb.unwrap_or(256).max(1) << 20;
+        Some(DestinationPlan { path: path.into(), formats, target_file_bytes })
+    }
+
+    /// Resolves the streams and puts parents before their children.
+    fn streams(
+        &mut self,
+        specs: indexmap::IndexMap<String, super::spec::StreamSpec>,
+        source_envelope: &[crate::plan::JsonPath],
+    ) -> Vec<StreamPlan> {
+        if specs.is_empty() && !self.removed.contains("streams") {
+            self.problem("streams", "a pipeline needs at least one stream", None);
+        }
+        let columns: Vec<(String, Vec<String>)> = specs
+            .iter()
+            .map(|(name, spec)| (name.clone(), spec.columns.keys().cloned().collect()))
+            .collect();
+        let mut streams: Vec<StreamPlan> = Vec::new();
+        for (name, spec) in specs {
+            if let Some(stream) = self.stream(&name, spec, &columns, source_envelope) {
+                streams.push(stream);
+            }
+        }
+        self.parents_first(streams)
+    }
+
+    fn parents_first(&mut self, mut waiting: Vec<StreamPlan>) -> Vec<StreamPlan> {
+        let mut ordered: Vec<StreamPlan> = Vec::new();
+        while !waiting.is_empty() {
+            let blocked = |stream: &StreamPlan, waiting: &[StreamPlan]| {
+                stream
+                    .slices
+                    .parent()
+                    .is_some_and(|parent| waiting.iter().any(|it| it.name == parent.stream))
+            };
+            let Some(next) = waiting.iter().position(|it| !blocked(it, &waiting)) else {
+                let path = format!("streams.{}.slices", waiting[0].name);
+                self.problem(
+                    path,
+                    "the stream is its own parent, directly or through others",
+                    None,
+                );
+                return ordered;
+            };
+            ordered.push(waiting.remove(next));
+        }
+        ordered
+    }
+}

@@ -1,0 +1,175 @@
+//! What a slice promised and what arrived. Pure.
+
+use std::collections::HashSet;
+
+use crate::plan::PageFacts;
+
+/// The count of one slice while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    keyed: bool,
+    pages: u64,
+    records: u64,
+    seen: HashSet<u64>,
+    page_texts: HashSet<u64>,
+    total: Option<u64>,
+}
+
+/// What a page brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageNews {
+    /// Records that the slice did not have, or no records at all.
+    New,
+    /// Only records that the slice had already.
+    Repeated,
+}
+
+/// Whether everything arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As many records as the API said.
+    Complete,
+    /// The API gives no total.
+    Unreconciled,
+    /// Fewer records than the API said.
+    Short {
+        /// The API's own total.
+        expected: u64,
+        /// What arrived, without repetitions.
+        found: u64,
+    },
+}
+
+impl Ledger {
+    /// Opens a ledger; `keyed` says whether equal records are the same record.
+    pub(super) fn new(keyed: bool) -> Self {
+        Self { keyed, ..Self::default() }
+    }
+
+    /// Counts a page and the total that it names.
+    pub(super) fn add(&mut self, facts: &PageFacts, total: Option<u64>) -> PageNews {
+        self.pages += 1;
+        self.records += facts.records;
+        // The total moves while pages are read; the latest is the closest to what is there.
+        self.total = total.or(self.total);
+        if facts.identities.is_empty() {
+            return PageNews::New;
+        }
+        if self.keyed {
+            let before = self.seen.len();
+            self.seen.extend(&facts.identities);
+            return if self.seen.len() == before { PageNews::Repeated } else { PageNews::New };
+        }
+        // Equal rows are legal here, even a page of nothing else; a page of different records that
+        // comes back word for word is not.
+        let different = facts.identities.iter().any(|it| *it != facts.identities[0]);
+        let page = fingerprint(&facts.identities);
+        if self.page_texts.insert(page) || !different { PageNews::New } else { PageNews::Repeated }
+    }
+
+    /// Records so far, repetitions included.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Records so far, without repetitions where the stream has a key.
+    pub(super) fn distinct(&self) -> u64 {
+        if self.keyed { self.seen.len() as u64 } else { self.records }
+    }
+
+    /// Pages so far.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The API's own total, as last seen.
+    pub(super) fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Whether everything arrived.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self.total {
+            None => Verdict::Unreconciled,
+            Some(expected) if self.distinct() < expected => {
+                Verdict::Short { expected, found: self.distinct() }
+            }
+            Some(_) => Verdict::Complete,
+        }
+    }
+}
+
+fn fingerprint(identities: &[u64]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    identities.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(identities: &[u64]) -> PageFacts {
+        PageFacts {
+            records: identities.len() as u64,
+            identities: identities.to_vec(),
+            ..PageFacts::default()
+        }
+    }
+
+    #[test]
+    fn a_record_that_drifted_to_the_next_page_counts_once() {
+        let mut ledger = Ledger::new(true);
+
+        assert_eq!(ledger.add(&page(&[1, 2]), Some(3)), PageNews::New);
+        assert_eq!(ledger.add(&page(&[2, 3]), Some(3)), PageNews::New);
+
+        assert_eq!(ledger.verdict(), Verdict::Complete);
+        assert_eq!((ledger.records(), ledger.distinct()), (4, 3));
+    }
+
+    #[test]
+    fn a_record_that_was_skipped_by_drift_is_missed() {
+        let mut ledger = Ledger::new(true);
+        ledger.add(&page(&[1, 2]), Some(4));
+        ledger.add(&page(&[2, 3]), Some(4));
+
+        assert_eq!(ledger.verdict(), Verdict::Short { expected: 4, found: 3 });
+    }
+
+    #[test]
+    fn a_page_without_a_new_record_is_a_repetition() {
+        let mut ledger = Ledger::new(true);
+        ledger.add(&page(&[1, 2]), None);
+
+        assert_eq!(ledger.add(&page(&[2, 1]), None), PageNews::Repeated);
+        assert_eq!(ledger.verdict(), Verdict::Unreconciled);
+    }
+
+    #[test]
+    fn equal_rows_of_a_stream_without_a_key_all_count() {
+        let mut ledger = Ledger::new(false);
+
+        assert_eq!(ledger.add(&page(&[7, 7]), Some(4)), PageNews::New);
+        assert_eq!(ledger.add(&page(&[7, 7]), Some(4)), PageNews::New);
+
+        assert_eq!(ledger.verdict(), Verdict::Complete);
+    }
+
+    #[test]
+    fn a_page_that_comes_back_word_for_word_is_a_repetition_without_a_key_too() {
+        let mut ledger = Ledger::new(false);
+        ledger.add(&page(&[7, 8]), Some(4));
+
+        assert_eq!(ledger.add(&page(&[7, 8]), Some(4)), PageNews::Repeated);
+    }
+
+    #[test]
+    fn an_empty_page_is_no_repetition() {
+        let mut ledger = Ledger::new(true);
+
+        assert_eq!(ledger.add(&page(&[]), Some(0)), PageNews::New);
+        assert_eq!(ledger.verdict(), Verdict::Complete);
+    }
+}

@@ -1,0 +1,602 @@
+//! From a stream's slices to pages: requests, limits, retries, paging and reconciliation.
+//!
+//! ```text
+//! Slice --request--> GET /v2/issues/get-record?issue_id=6505032&offset=0&limit=100
+//!       --pace-----> waits for its turn
+//!       --send-----> 200, headers, body
+//!       --reader---> facts (records, total, token), and whatever the reader makes of the body
+//!       --respond--> ok | retry after 1.3 s | skip | gone | fail
+//!       --ledger---> 100 of 214 records
+//!       --paginate-> offset=100&limit=100, …, the end; 214 of 214: complete
+//! ```
+//!
+//! The module reads a body only through the [`PageReader`] that it is given, so that each body is
+//! parsed once. It does not know columns, files or cursors.
+
+mod auth;
+mod ledger;
+mod pace;
+mod paginate;
+mod request;
+mod respond;
+mod send;
+mod slice;
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+pub use auth::InvalidCredential;
+pub use ledger::Verdict;
+pub use paginate::StuckPaging;
+pub use request::RequestError;
+pub use send::{Cause, SendError};
+pub use slice::{Horizon, ParentValues, Slice, slices};
+
+use crate::plan::{
+    JsonPath, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
+    StreamPlan,
+};
+use ledger::Ledger;
+use pace::Pace;
+use paginate::{Ask, Next, Paginator};
+use request::Request;
+use respond::{Listed, Response};
+use send::{Answer, Sender};
+
+/// Reads the body of a page: its facts, and something for the next stage.
+pub trait PageReader: Send + Sync {
+    /// What the next stage gets of a page.
+    type Output: Send;
+
+    /// Reads a body.
+    fn read(
+        &self,
+        body: Bytes,
+        context: &SliceContext,
+    ) -> impl Future<Output = Result<(PageFacts, Self::Output), UnreadableBody>> + Send;
+
+    /// Hands a page on; waits while the next stage is busy.
+    fn accept(
+        &self,
+        page: u64,
+        slice: &Slice,
+        output: Self::Output,
+    ) -> impl Future<Output = Result<(), Stopped>> + Send;
+}
+
+/// A body that is not JSON, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct UnreadableBody {
+    /// What is wrong, with its place.
+    pub reason: String,
+    /// Whether the body ends where more must come, so that asking again may help.
+    pub truncated: bool,
+}
+
+/// The next stage takes no more.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopped;
+
+/// Why a slice could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The request cannot be made.
+    #[error("cannot make the request")]
+    Request(#[source] RequestError),
+    /// The request has no whole response.
+    #[error("request failed after {attempts} {}", if *.attempts == 1 { "try" } else { "tries" })]
+    Send {
+        /// Tries, the first included.
+        attempts: u32,
+        /// Of the last try.
+        source: SendError,
+    },
+    /// The server refuses the credentials.
+    #[error("`{url}` refuses the credentials with status {status}{detail}")]
+    Unauthorized {
+        /// The URL without its query.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server says, with `: ` before it.
+        detail: String,
+    },
+    /// The server answers with something that is not a page.
+    #[error("`{url}` answers with status {status} after {attempts} {}{detail}", if *.attempts == 1 { "try" } else { "tries" })]
+    Status {
+        /// The URL without its query.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Tries, the first included.
+        attempts: u32,
+        /// What the server says, with `: ` before it.
+        detail: String,
+    },
+    /// A redirect leads to another origin, where the credentials must not go.
+    #[error("`{url}` redirects to `{location}`, another origin")]
+    Redirected {
+        /// The URL without its query.
+        url: String,
+        /// Where to, without its query.
+        location: String,
+    },
+    /// A web page came instead of JSON.
+    #[error("`{url}` answers with a web page instead of JSON{detail}")]
+    WebPage {
+        /// The URL without its query.
+        url: String,
+        /// The page's title, with `: ` before it.
+        detail: String,
+    },
+    /// The body is not JSON.
+    #[error("the body from `{url}` cannot be read after {attempts} {}", if *.attempts == 1 { "try" } else { "tries" })]
+    Body {
+        /// The URL without its query.
+        url: String,
+        /// Tries, the first included.
+        attempts: u32,
+        /// What is wrong with it.
+        source: UnreadableBody,
+    },
+    /// The body has no records where they should be.
+    #[error("the body from `{url}` has no records at `{path}`: {found}")]
+    NoRecords {
+        /// The URL without its query.
+        url: String,
+        /// The records path.
+        path: JsonPath,
+        /// What the body has instead.
+        found: String,
+    },
+    /// Paging cannot go on.
+    #[error("paging cannot go on")]
+    Paging(#[source] StuckPaging),
+    /// Fewer records than the API's own total, even after reading again.
+    #[error("the API says {expected} records, but only {found} different ones came")]
+    Short {
+        /// The API's own total.
+        expected: u64,
+        /// What arrived.
+        found: u64,
+    },
+    /// More records than the API gives, in a window that cannot be cut further.
+    #[error(
+        "the API counts {total} records here, more than it gives, and the slice cannot be cut further"
+    )]
+    Capped {
+        /// The API's own total.
+        total: u64,
+    },
+    /// The run was stopped, or another slice met an error that holds for all.
+    #[error("not read, because the run stops")]
+    Stopped,
+}
+
+impl ExtractError {
+    /// Whether every other request of the source would fail in the same way.
+    pub fn holds_for_all(&self) -> bool {
+        match self {
+            Self::Unauthorized { .. }
+            | Self::Redirected { .. }
+            | Self::WebPage { .. }
+            | Self::Stopped
+            | Self::Send {
+                source: SendError::Client(_) | SendError::Credential(_) | SendError::Connect { .. },
+                ..
+            } => true,
+            Self::Request(_)
+            | Self::Send { .. }
+            | Self::Status { .. }
+            | Self::Body { .. }
+            | Self::NoRecords { .. }
+            | Self::Paging(_)
+            | Self::Short { .. }
+            | Self::Capped { .. } => false,
+        }
+    }
+}
+
+/// How a slice ended.
+#[derive(Debug)]
+pub enum SliceEnd {
+    /// All pages were read.
+    Read {
+        /// Whether everything arrived.
+        verdict: Verdict,
+        /// Pages read.
+        pages: u64,
+        /// Records read, repetitions included.
+        records: u64,
+    },
+    /// Access to the parent is lost.
+    Gone,
+    /// A rule of the pipeline says that there is nothing.
+    Skipped,
+    /// The slice has more than the API gives; these are to be read instead.
+    Split(Box<[Slice; 2]>),
+    /// The slice has an error.
+    Failed(ExtractError),
+}
+
+/// Counters that a progress bar and a report read while requests are under way.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests sent, repetitions included.
+    pub requests: AtomicU64,
+    /// Requests that were sent again.
+    pub retries: AtomicU64,
+    /// Bytes of bodies, after decompression.
+    pub bytes: AtomicU64,
+    /// Microseconds that requests waited for their turn.
+    pub turn_micros: AtomicU64,
+    /// Microseconds that requests waited to be sent again.
+    pub retry_micros: AtomicU64,
+}
+
+/// Reads slices of one source.
+#[derive(Debug)]
+pub struct Extractor {
+    source: SourcePlan,
+    redactor: Redactor,
+    sender: Sender,
+    pace: Pace,
+    stopped: AtomicBool,
+    stop: tokio::sync::Notify,
+}
+
+/// How often a slice is read again whose records did not add up.
+const MAX_READINGS: u32 = 3;
+
+impl Extractor {
+    /// Sets up the connection to a plan's source; nothing is sent yet.
+    pub fn new(plan: &Plan) -> Result<Self, ExtractError> {
+        let sender = Sender::new(&plan.source)
+            .map_err(|source| ExtractError::Send { attempts: 0, source })?;
+        Ok(Self {
+            source: plan.source.clone(),
+            redactor: plan.redactor.clone(),
+            sender,
+            pace: Pace::new(&plan.source.limits),
+            stopped: AtomicBool::new(false),
+            stop: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Ends all slices under way as soon as possible, and every later one at once.
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+        self.stop.notify_waiters();
+    }
+
+    /// The first request of a slice, for showing what a run would do.
+    pub fn first_request(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+    ) -> Result<Request, RequestError> {
+        self.request(stream, slice, &Paginator::new(&stream.paginate).first())
+    }
+
+    /// Reads a slice to its end; each page goes to the reader.
+    pub async fn read<R: PageReader>(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+        reader: &R,
+        counters: &Counters,
+    ) -> SliceEnd {
+        let mut reading = 1;
+        loop {
+            let stopped = self.stop.notified();
+            let end = if self.stopped.load(Relaxed) {
+                SliceEnd::Failed(ExtractError::Stopped)
+            } else {
+                tokio::select! {
+                    end = self.read_once(stream, slice, reader, counters) => end,
+                    () = stopped => SliceEnd::Failed(ExtractError::Stopped),
+                }
+            };
+            let SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } = end else {
+                return end;
+            };
+            // Records that moved between pages while they were read are found by a smaller window,
+            // or by reading again.
+            warn!(slice = %slice.id, expected, found, reading, "fewer records than the API's total");
+            if let Some(halves) = slice.split() {
+                return SliceEnd::Split(Box::new(halves));
+            }
+            if reading == MAX_READINGS {
+                return SliceEnd::Failed(ExtractError::Short { expected, found });
+            }
+            reading += 1;
+        }
+    }
+
+    async fn read_once<R: PageReader>(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+        reader: &R,
+        counters: &Counters,
+    ) -> SliceEnd {
+        let mut paginator = Paginator::new(&stream.paginate);
+        let mut ledger = Ledger::new(!stream.key().is_empty());
+        let mut ask = paginator.first();
+        loop {
+            let page = match self.page(stream, slice, &ask, reader, counters).await {
+                Ok(PageEnd::Page(page)) => page,
+                Ok(PageEnd::Gone) => return SliceEnd::Gone,
+                Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
+                Err(err) => return SliceEnd::Failed(err),
+            };
+            let Page { facts, headers, output } = *page;
+            let step = paginator.total(&facts, &headers).and_then(|total| {
+                if let Some(total) = total.filter(|it| paginator.is_capped(*it)) {
+                    return Ok(Step::Capped(total));
+                }
+                let news = ledger.add(&facts, total);
+                paginator.after(&facts, &headers, news, &ledger).map(Step::Next)
+            });
+            let next = match step {
+                Ok(Step::Next(next)) => next,
+                Ok(Step::Capped(total)) => {
+                    return match slice.split() {
+                        Some(halves) => SliceEnd::Split(Box::new(halves)),
+                        None => SliceEnd::Failed(ExtractError::Capped { total }),
+                    };
+                }
+                Err(err) => return SliceEnd::Failed(ExtractError::Paging(err)),
+            };
+            debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
+            if reader.accept(ledger.pages(), slice, output).await.is_err() {
+                return SliceEnd::Failed(ExtractError::Stopped);
+            }
+            match next {
+                Next::Page(next) => ask = next,
+                Next::End => {
+                    return SliceEnd::Read {
+                        verdict: ledger.verdict(),
+                        pages: ledger.pages(),
+                        records: ledger.records(),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Asks for one page until it is there, or it is clear that it will not come.
+    async fn page<R: PageReader>(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+        ask: &Ask,
+        reader: &R,
+        counters: &Counters,
+    ) -> Result<PageEnd<R::Output>, ExtractError> {
+        let request = self.request(stream, slice, ask).map_err(ExtractError::Request)?;
+        let retry = &self.source.retry;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let answer = self.send(&request, counters).await;
+            let (failure, response) = match answer {
+                Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
+                Err(source) => return Err(ExtractError::Send { attempts, source }),
+                Ok(answer) => {
+                    match self.judge(stream, slice, &request, &answer, reader, attempts).await {
+                        Ok(end) => return Ok(end),
+                        Err(Judged::Final(err)) => return Err(err),
+                        Err(Judged::MayPass(err)) => (err, Some(answer)),
+                    }
+                }
+            };
+            let status = response.as_ref().map(|it| it.status);
+            if matches!(status, Some(429 | 503)) {
+                self.pace.slow_down();
+            }
+            if attempts >= retry.max_attempts {
+                return Err(failure);
+            }
+            let response = response.as_ref().map(|it| (it.status, it.headers.as_slice()));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a date in `Retry-After` is on the server's clock, which is now"
+            )]
+            let now = SystemTime::now();
+            let wait = respond::delay(retry, attempts, response, now, fastrand::f64());
+            warn!(slice = %slice.id, url = %request.shown(), status, attempts, wait_ms = millis(wait), "retry");
+            counters.retries.fetch_add(1, Relaxed);
+            tokio::time::sleep(wait).await;
+            counters.retry_micros.fetch_add(micros(wait), Relaxed);
+        }
+    }
+
+    async fn send(&self, request: &Request, counters: &Counters) -> Result<Answer, SendError> {
+        let (_turn, waited) = self.pace.turn().await;
+        counters.turn_micros.fetch_add(micros(waited), Relaxed);
+        counters.requests.fetch_add(1, Relaxed);
+        let answer = self.sender.send(request, self.source.limits.timeout).await?;
+        counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
+        Ok(answer)
+    }
+
+    /// Finds out what an answer means.
+    async fn judge<R: PageReader>(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+        request: &Request,
+        answer: &Answer,
+        reader: &R,
+        attempts: u32,
+    ) -> Result<PageEnd<R::Output>, Judged> {
+        let url = request.shown();
+        let listed = if stream.slices.parent().is_some() { Listed::ByParent } else { Listed::No };
+        let rules = || stream.responses.iter().chain(&self.source.responses);
+        let outcome = |body: &dyn Fn(&JsonPath) -> Option<serde_json::Value>| {
+            let response = Response { status: answer.status, headers: &answer.headers, body };
+            respond::outcome(&response, rules(), listed)
+        };
+        if !(200..300).contains(&answer.status) {
+            let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+            let outcome = outcome(&|path| path.find(body.as_ref()?).cloned());
+            return self.not_a_page(outcome, request, answer, attempts);
+        }
+
+        // A page that cannot be read may still match a rule about its status or headers.
+        let read = match answer.body.is_empty() && answer.status == 204 {
+            true => reader.read(Bytes::from_static(b"null"), &slice.context).await,
+            false => reader.read(answer.body.clone(), &slice.context).await,
+        };
+        let (facts, output) = match read {
+            Ok(read) => read,
+            Err(source) => {
+                let outcome = outcome(&|_| None);
+                if outcome != Outcome::Ok {
+                    return self.not_a_page(outcome, request, answer, attempts);
+                }
+                if is_web_page(answer) {
+                    let detail =
+                        title(&answer.body).map(|it| format!(": {}", self.redactor.redact(&it)));
+                    return Err(Judged::Final(ExtractError::WebPage {
+                        url,
+                        detail: detail.unwrap_or_default(),
+                    }));
+                }
+                if let Some(reason) =
+                    answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
+                {
+                    // Jira: a failed log-in may be a success without a body (JRA-41559).
+                    let detail = format!(": {reason}");
+                    return Err(Judged::Final(ExtractError::Unauthorized {
+                        url,
+                        status: answer.status,
+                        detail,
+                    }));
+                }
+                let truncated = source.truncated;
+                let err = ExtractError::Body { url, attempts, source };
+                return Err(if truncated { Judged::MayPass(err) } else { Judged::Final(err) });
+            }
+        };
+        match outcome(&|path| facts.value(path).cloned()) {
+            Outcome::Ok => {}
+            other => return self.not_a_page(other, request, answer, attempts),
+        }
+        if let Some(found) = facts.records_missing.clone() {
+            let path = match &stream.records.shape {
+                RecordsShape::Records | RecordsShape::Map => stream.records.path.clone(),
+                RecordsShape::Stringified(inner) if inner.is_root() => stream.records.path.clone(),
+                RecordsShape::Stringified(inner) => inner.clone(),
+            };
+            return Err(Judged::Final(ExtractError::NoRecords { url, path, found }));
+        }
+        self.pace.speed_up();
+        Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
+    }
+
+    fn not_a_page<T>(
+        &self,
+        outcome: Outcome,
+        request: &Request,
+        answer: &Answer,
+        attempts: u32,
+    ) -> Result<PageEnd<T>, Judged> {
+        let url = request.shown();
+        let status = answer.status;
+        let detail = self.detail(&answer.body);
+        match outcome {
+            Outcome::Gone => Ok(PageEnd::Gone),
+            Outcome::Skip => Ok(PageEnd::Skipped),
+            Outcome::Retry => {
+                Err(Judged::MayPass(ExtractError::Status { url, status, attempts, detail }))
+            }
+            Outcome::Ok | Outcome::Fail => Err(Judged::Final(match status {
+                401 => ExtractError::Unauthorized { url, status, detail },
+                300..=399 => {
+                    let location = answer.header("location").unwrap_or_default();
+                    let location = location.split('?').next().unwrap_or_default().to_owned();
+                    ExtractError::Redirected { url, location }
+                }
+                _ => ExtractError::Status { url, status, attempts, detail },
+            })),
+        }
+    }
+
+    /// The start of an error body, on one line and without secrets.
+    fn detail(&self, body: &[u8]) -> String {
+        const LONGEST: usize = 300;
+        if let Some(title) = title(body) {
+            return format!(": {}", self.redactor.redact(&title));
+        }
+        let text = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST)]);
+        let text = self.redactor.redact(&text);
+        let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line: String = line.chars().take(LONGEST).collect();
+        if line.is_empty() { line } else { format!(": {line}") }
+    }
+
+    fn request(
+        &self,
+        stream: &StreamPlan,
+        slice: &Slice,
+        ask: &Ask,
+    ) -> Result<Request, RequestError> {
+        let SourcePlan { base_url, headers, .. } = &self.source;
+        request::request(base_url, headers, &stream.request, &slice.context, &slice.params, ask)
+    }
+}
+
+/// What a request for a page ended with.
+enum PageEnd<T> {
+    Page(Box<Page<T>>),
+    Gone,
+    Skipped,
+}
+
+struct Page<T> {
+    facts: PageFacts,
+    headers: Vec<(String, String)>,
+    output: T,
+}
+
+enum Step {
+    Next(Next),
+    Capped(u64),
+}
+
+/// An answer that is not a page.
+enum Judged {
+    Final(ExtractError),
+    MayPass(ExtractError),
+}
+
+fn is_web_page(answer: &Answer) -> bool {
+    let html = answer.header("content-type").is_some_and(|it| it.contains("html"));
+    html || answer.body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The title of a web page, which says more than its markup.
+fn title(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(title.chars().take(200).collect())
+}
+
+fn micros(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}

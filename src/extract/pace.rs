@@ -1,0 +1,168 @@
+//! Rate and concurrency of one source: a request waits here for its turn.
+//!
+//! Requests start at even distances, so that no second has more than the declared number. How many
+//! are in flight halves when the server says that it is too much, and grows back by one for each
+//! round of answers.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use crate::plan::Limits;
+
+/// The turnstile that all requests of a source go through.
+#[derive(Debug)]
+pub(super) struct Pace {
+    state: Mutex<State>,
+    freed: Notify,
+    gap: Duration,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the next request may start.
+    next_start: Instant,
+    in_flight: usize,
+    /// How many may be in flight; a fraction that grows slowly.
+    window: f64,
+}
+
+/// A place among the requests in flight; dropping it frees the place.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pace: &'a Pace,
+}
+
+impl Pace {
+    /// Starts at the declared limits.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let most = limits.max_in_flight.max(1);
+        #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
+        let window = most as f64;
+        Self {
+            state: Mutex::new(State { next_start: Instant::now(), in_flight: 0, window }),
+            freed: Notify::new(),
+            gap: Duration::from_secs_f64(1.0 / limits.requests_per_second),
+            most,
+        }
+    }
+
+    /// Waits for a place and for the request's own start; gives how long that took.
+    pub(super) async fn turn(&self) -> (Turn<'_>, Duration) {
+        let asked = Instant::now();
+        let start = loop {
+            let freed = self.freed.notified();
+            if let Some(start) = self.take_place() {
+                break start;
+            }
+            freed.await;
+        };
+        // From here on the place is held, even if this future is dropped while it sleeps.
+        let turn = Turn { pace: self };
+        sleep_until(start).await;
+        (turn, asked.elapsed())
+    }
+
+    fn take_place(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 1 to `most`"
+        )]
+        if state.in_flight >= state.window as usize {
+            return None;
+        }
+        state.in_flight += 1;
+        let start = state.next_start.max(Instant::now());
+        state.next_start = start + self.gap;
+        Some(start)
+    }
+
+    /// Takes an answer that says "too much": half as many at once.
+    pub(super) fn slow_down(&self) {
+        let mut state = self.lock();
+        state.window = (state.window / 2.0).max(1.0);
+    }
+
+    /// Takes a good answer: a round of them makes one more at once.
+    pub(super) fn speed_up(&self) {
+        let mut state = self.lock();
+        #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
+        let most = self.most as f64;
+        state.window = (state.window + 1.0 / state.window).min(most);
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is a few numbers: a panic elsewhere cannot leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.pace.lock().in_flight -= 1;
+        self.pace.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(requests_per_second: f64, max_in_flight: usize) -> Limits {
+        Limits {
+            requests_per_second,
+            max_in_flight,
+            timeout: Duration::from_secs(1),
+            max_response_bytes: 1,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_start_at_even_distances() {
+        let pace = Pace::new(&limits(10.0, 8));
+        let start = Instant::now();
+
+        for _ in 0..5 {
+            drop(pace.turn().await);
+        }
+
+        assert_eq!(start.elapsed().as_millis(), 400);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_a_place() {
+        let pace = Pace::new(&limits(1000.0, 1));
+        let (first, _) = pace.turn().await;
+
+        let second = tokio::time::timeout(Duration::from_secs(5), pace.turn()).await;
+        assert!(second.is_err(), "a second request started beside the only one allowed");
+        drop(first);
+
+        assert!(tokio::time::timeout(Duration::from_secs(5), pace.turn()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_halves_and_grows_back_to_what_was_declared() {
+        let pace = Pace::new(&limits(1000.0, 8));
+        pace.slow_down();
+        pace.slow_down();
+        assert!((pace.lock().window - 2.0).abs() < f64::EPSILON);
+
+        for _ in 0..100 {
+            pace.speed_up();
+        }
+
+        assert!((pace.lock().window - 8.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,350 @@
+//! Where the next page is, and whether there is one. Pure: a page's facts in, the next request's
+//! parameters out.
+//!
+//! The end is told by the strongest signal that the API gives: a flag, a number of pages, a total,
+//! a missing token; only where none of these is declared by an empty page.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::ledger::{Ledger, PageNews};
+use crate::plan::{PageFacts, PageScheme, PaginatePlan, Placement, Signal, Signals, value_text};
+
+/// What the next request has that the slice's own request has not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Ask {
+    /// Parameters to put into the request.
+    pub params: Vec<(Placement, Value)>,
+    /// A URL to ask instead of the slice's own.
+    pub url: Option<String>,
+}
+
+/// What comes after a page.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Next {
+    /// Another page.
+    Page(Ask),
+    /// Nothing: this was the last one.
+    End,
+}
+
+/// Why paging cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StuckPaging {
+    /// A page had only records that the slice had already.
+    #[error("page {page} came back with nothing but records that earlier pages had")]
+    RepeatedPage {
+        /// Counted from 1.
+        page: u64,
+    },
+    /// A token or URL came back a second time.
+    #[error("the token of the next page, `{token}`, came back twice")]
+    RepeatedToken {
+        /// The token.
+        token: String,
+    },
+    /// The API says that there is more, but gives nothing to go on with.
+    #[error("page {page} is empty, although the API says that more follows")]
+    EmptyPage {
+        /// Counted from 1.
+        page: u64,
+    },
+    /// The last record of a page has no value to go on with.
+    #[error("the last record of page {page} has no `{field}`, which the next page is asked by")]
+    NoLastRecord {
+        /// Counted from 1.
+        page: u64,
+        /// The path in the record.
+        field: String,
+    },
+    /// The API cannot be asked for what lies behind its largest offset.
+    #[error("the next page starts at {offset}, beyond {max}, the largest that the API takes")]
+    BeyondLargestOffset {
+        /// Where the next page starts.
+        offset: u64,
+        /// The declared maximum.
+        max: u64,
+    },
+    /// A number that paging needs is not one.
+    #[error("`{name}` is `{value}`, expected a number")]
+    NotANumber {
+        /// The path or header.
+        name: String,
+        /// What is there.
+        value: String,
+    },
+}
+
+/// The position in the pages of one slice.
+#[derive(Debug)]
+pub(super) struct Paginator<'a> {
+    plan: &'a PaginatePlan,
+    /// Pages read.
+    page: u64,
+    /// Records read, repetitions included: what an offset counts.
+    returned: u64,
+    size: Option<u64>,
+    tokens: HashSet<String>,
+}
+
+/// The headers of a response, as far as paging reads them: names in lower case.
+pub(super) type Headers = [(String, String)];
+
+impl<'a> Paginator<'a> {
+    /// Stands before the first page.
+    pub(super) fn new(plan: &'a PaginatePlan) -> Self {
+        let size = plan.size.as_ref().map(|it| it.size);
+        Self { plan, page: 0, returned: 0, size, tokens: HashSet::new() }
+    }
+
+    /// What the first request has.
+    pub(super) fn first(&self) -> Ask {
+        let start = match &self.plan.scheme {
+            PageScheme::Number { param, start } | PageScheme::Offset { param, start, max: _ } => {
+                Some((param.clone(), Value::from(*start)))
+            }
+            PageScheme::Single
+            | PageScheme::Link { .. }
+            | PageScheme::Token { .. }
+            | PageScheme::NextUrl { .. }
+            | PageScheme::LastRecord { .. } => None,
+        };
+        Ask { params: start.into_iter().chain(self.size_param()).collect(), url: None }
+    }
+
+    /// The API's own total of records, where the page names it.
+    pub(super) fn total(
+        &self,
+        facts: &PageFacts,
+        headers: &Headers,
+    ) -> Result<Option<u64>, StuckPaging> {
+        number(self.plan.signals.total.as_ref(), facts, headers)
+    }
+
+    /// Whether a total is one that the API cannot give all records of, or cannot count beyond.
+    pub(super) fn is_capped(&self, total: u64) -> bool {
+        let Signals { cap, .. } = self.plan.signals;
+        let reachable = match &self.plan.scheme {
+            PageScheme::Offset { max: Some(max), start, .. } => {
+                Some(max.saturating_sub(*start) + self.size.unwrap_or(0))
+            }
+            _ => None,
+        };
+        cap.is_some_and(|it| total >= it) || reachable.is_some_and(|it| total > it)
+    }
+
+    /// What comes after a page.
+    pub(super) fn after(
+        &mut self,
+        facts: &PageFacts,
+        headers: &Headers,
+        news: PageNews,
+        ledger: &Ledger,
+    ) -> Result<Next, StuckPaging> {
+        self.page += 1;
+        self.returned += facts.records;
+        let signals = &self.plan.signals;
+        if news == PageNews::Repeated {
+            return match signals.end_on_repeat {
+                true => Ok(Next::End),
+                false => Err(StuckPaging::RepeatedPage { page: self.page }),
+            };
+        }
+        let last = flag(signals.last.as_ref(), facts, headers);
+        let more = flag(signals.more.as_ref(), facts, headers);
+        if last == Some(true) || more == Some(false) {
+            return Ok(Next::End);
+        }
+        if number(signals.total_pages.as_ref(), facts, headers)?.is_some_and(|it| self.page >= it) {
+            return Ok(Next::End);
+        }
+        let promised = last == Some(false) || more == Some(true);
+        if !promised && ledger.total().is_some_and(|it| self.returned >= it) {
+            return Ok(Next::End);
+        }
+        let short = self.size.is_some_and(|it| facts.records < it);
+        if signals.end_on_short_page && short {
+            return Ok(Next::End);
+        }
+        let counts = matches!(
+            self.plan.scheme,
+            PageScheme::Number { .. } | PageScheme::Offset { .. } | PageScheme::LastRecord { .. }
+        );
+        if counts && facts.records == 0 {
+            // Where the API has promised more, an end here would lose records without a word.
+            return if promised {
+                Err(StuckPaging::EmptyPage { page: self.page })
+            } else {
+                Ok(Next::End)
+            };
+        }
+        self.next(facts, headers)
+    }
+
+    fn next(&mut self, facts: &PageFacts, headers: &Headers) -> Result<Next, StuckPaging> {
+        let ask = match &self.plan.scheme {
+            PageScheme::Single => return Ok(Next::End),
+            PageScheme::Number { param, start } => {
+                Ask { params: vec![(param.clone(), Value::from(start + self.page))], url: None }
+            }
+            PageScheme::Offset { param, start, max } => {
+                let offset = start + self.returned;
+                if let Some(max) = max.filter(|it| offset > *it) {
+                    return Err(StuckPaging::BeyondLargestOffset { offset, max });
+                }
+                // A server may lower the page size; APIs that want a multiple of it as offset then
+                // take the size that they chose themselves.
+                if let Some(size) = self.size.as_mut() {
+                    if self.returned % *size != 0 && facts.records > 0 {
+                        *size = facts.records;
+                    }
+                }
+                Ask { params: vec![(param.clone(), Value::from(offset))], url: None }
+            }
+            PageScheme::Link { param } => {
+                let Some(link) = next_link(headers) else { return Ok(Next::End) };
+                self.unseen(&link)?;
+                match param {
+                    None => return Ok(Next::Page(Ask { params: Vec::new(), url: Some(link) })),
+                    Some(name) => {
+                        let Some(value) = query_value(&link, name) else { return Ok(Next::End) };
+                        let place = crate::plan::Place::Query;
+                        let placement = Placement { place, name: name.clone() };
+                        Ask { params: vec![(placement, Value::String(value))], url: None }
+                    }
+                }
+            }
+            PageScheme::Token { from, param, end_on_empty_page, may_repeat } => {
+                if *end_on_empty_page && facts.records == 0 {
+                    return Ok(Next::End);
+                }
+                let Some(token) = value(from, facts, headers).filter(|it| !is_absent(it)) else {
+                    return Ok(Next::End);
+                };
+                if !*may_repeat {
+                    self.unseen(&value_text(&token))?;
+                }
+                Ask { params: vec![(param.clone(), token)], url: None }
+            }
+            PageScheme::NextUrl { from } => {
+                let Some(url) = facts.value(from).filter(|it| !is_absent(it)) else {
+                    return Ok(Next::End);
+                };
+                let url = value_text(url);
+                self.unseen(&url)?;
+                return Ok(Next::Page(Ask { params: Vec::new(), url: Some(url) }));
+            }
+            PageScheme::LastRecord { from, param } => {
+                let Some(last) = facts.last_record_field.clone().filter(|it| !is_absent(it)) else {
+                    return Err(StuckPaging::NoLastRecord {
+                        page: self.page,
+                        field: from.to_string(),
+                    });
+                };
+                Ask { params: vec![(param.clone(), last)], url: None }
+            }
+        };
+        let params = ask.params.into_iter().chain(self.size_param()).collect();
+        Ok(Next::Page(Ask { params, url: None }))
+    }
+
+    fn unseen(&mut self, token: &str) -> Result<(), StuckPaging> {
+        if self.tokens.insert(token.to_owned()) {
+            return Ok(());
+        }
+        Err(StuckPaging::RepeatedToken { token: token.chars().take(120).collect() })
+    }
+
+    fn size_param(&self) -> Option<(Placement, Value)> {
+        let param = self.plan.size.as_ref()?.param.clone()?;
+        Some((param, Value::from(self.size?)))
+    }
+}
+
+fn is_absent(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+fn value(signal: &Signal, facts: &PageFacts, headers: &Headers) -> Option<Value> {
+    match signal {
+        Signal::Body(path) => facts.value(path).cloned(),
+        Signal::Header(name) => {
+            headers.iter().find(|(it, _)| it == name).map(|(_, it)| Value::String(it.clone()))
+        }
+    }
+}
+
+fn flag(signal: Option<&Signal>, facts: &PageFacts, headers: &Headers) -> Option<bool> {
+    match value(signal?, facts, headers)? {
+        Value::Bool(it) => Some(it),
+        Value::String(it) if it.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(it) if it.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+fn number(
+    signal: Option<&Signal>,
+    facts: &PageFacts,
+    headers: &Headers,
+) -> Result<Option<u64>, StuckPaging> {
+    let Some(signal) = signal else { return Ok(None) };
+    let Some(value) = value(signal, facts, headers).filter(|it| !it.is_null()) else {
+        return Ok(None);
+    };
+    let text = value_text(&value);
+    text.trim().parse().map(Some).map_err(|_| StuckPaging::NotANumber {
+        name: match signal {
+            Signal::Body(path) => path.to_string(),
+            Signal::Header(name) => name.clone(),
+        },
+        value: text.chars().take(80).collect(),
+    })
+}
+
+/// The target of `rel="next"` in the `Link` headers (RFC 8288), which may be several headers.
+fn next_link(headers: &Headers) -> Option<String> {
+    headers.iter().filter(|(name, _)| name == "link").find_map(|(_, value)| {
+        let mut rest = value.as_str();
+        while let Some(open) = rest.find('<') {
+            let close = open + rest[open..].find('>')?;
+            let target = &rest[open + 1..close];
+            // Parameters reach to the next link, which starts with `,` and `<`.
+            let tail = &rest[close + 1..];
+            let end = tail.find('<').unwrap_or(tail.len());
+            if tail[..end].split([';', ',']).any(is_rel_next) {
+                return Some(target.to_owned());
+            }
+            rest = &tail[end..];
+        }
+        None
+    })
+}
+
+fn is_rel_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    name.trim().eq_ignore_ascii_case("rel")
+        && value
+            .trim()
+            .trim_matches('"')
+            .split_ascii_whitespace()
+            .any(|it| it.eq_ignore_ascii_case("next"))
+}
+
+/// A query parameter of a link, which need not be a whole URL.
+fn query_value(link: &str, name: &str) -> Option<String> {
+    let (_, query) = link.split_once('?')?;
+    let query = query.split('#').next().unwrap_or(query);
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(it, _)| it == name)
+        .map(|(_, it)| it.into_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+use serde_json::json;
+
+use super::*;
+use crate::plan::{JsonPath, Place, SizePlan};
+
+fn path(text: &str) -> JsonPath {
+    text.parse().unwrap()
+}
+
+fn param(name: &str) -> Placement {
+    Placement { place: Place::Query, name: name.to_owned() }
+}
+
+fn body(text: &str) -> Option<Signal> {
+    Some(Signal::Body(path(text)))
+}
+
+/// A page of so many new records that says this about itself.
+fn page(records: u64, says: Value) -> (PageFacts, Vec<(String, String)>) {
+    let envelope = says.as_object().unwrap().iter();
+    let envelope = envelope.map(|(key, value)| (path(key), value.clone())).collect();
+    let last_record_field = says.get("last_id").cloned();
+    let facts = PageFacts { records, envelope, last_record_field, ..PageFacts::default() };
+    (facts, Vec::new())
+}
+
+fn with_header(name: &str, value: &str) -> (PageFacts, Vec<(String, String)>) {
+    let (facts, _) = page(2, json!({}));
+    (facts, vec![(name.to_owned(), value.to_owned())])
+}
+
+/// Feeds pages to a paginator and writes down what it asks for after each.
+#[track_caller]
+fn check(plan: &PaginatePlan, pages: &[(PageFacts, Vec<(String, String)>)], expected: &[&str]) {
+    let mut paginator = Paginator::new(plan);
+    let mut ledger = Ledger::new(true);
+    let mut identity = 0;
+    let mut asked = vec![text(Ok(Next::Page(paginator.first())))];
+    for (facts, headers) in pages {
+        let identities = (0..facts.records).map(|it| identity + it).collect();
+        identity += facts.records;
+        let facts = PageFacts { identities, ..facts.clone() };
+        let total = paginator.total(&facts, headers).unwrap();
+        let news = ledger.add(&facts, total);
+        asked.push(text(paginator.after(&facts, headers, news, &ledger)));
+    }
+    assert_eq!(asked, expected);
+}
+
+fn text(next: Result<Next, StuckPaging>) -> String {
+    match next {
+        Ok(Next::End) => "end".to_owned(),
+        Ok(Next::Page(Ask { url: Some(url), .. })) => url,
+        Ok(Next::Page(Ask { params, url: None })) => {
+            let params =
+                params.iter().map(|(it, value)| format!("{}={}", it.name, value_text(value)));
+            params.collect::<Vec<_>>().join("&")
+        }
+        Err(err) => err.to_string(),
+    }
+}
+
+fn offset(signals: Signals, max: Option<u64>) -> PaginatePlan {
+    PaginatePlan {
+        scheme: PageScheme::Offset { param: param("offset"), start: 0, max },
+        size: Some(SizePlan { param: Some(param("limit")), size: 10 }),
+        signals,
+    }
+}
+
+fn numbered(signals: Signals) -> PaginatePlan {
+    let scheme = PageScheme::Number { param: param("page"), start: 1 };
+    PaginatePlan { scheme, size: None, signals }
+}
+
+fn token(from: Signal) -> PaginatePlan {
+    let scheme = PageScheme::Token {
+        from,
+        param: param("after"),
+        end_on_empty_page: false,
+        may_repeat: false,
+    };
+    PaginatePlan { scheme, ..PaginatePlan::default() }
+}
+
+#[test]
+fn one_request_is_all_without_paging() {
+    check(&PaginatePlan::default(), &[page(5, json!({}))], &["", "end"]);
+}
+
+#[test]
+fn offsets_advance_by_what_was_returned_until_the_total() {
+    let plan = offset(Signals { total: body("total"), ..Signals::default() }, None);
+    let pages = [page(10, json!({"total": 14})), page(4, json!({"total": 14}))];
+
+    check(&plan, &pages, &["offset=0&limit=10", "offset=10&limit=10", "end"]);
+}
+
+#[test]
+fn a_server_that_lowers_the_page_size_is_followed() {
+    let plan = offset(Signals { total: body("total"), ..Signals::default() }, None);
+    let pages = [page(4, json!({"total": 6})), page(2, json!({"total": 6}))];
+
+    check(&plan, &pages, &["offset=0&limit=10", "offset=4&limit=4", "end"]);
+}
+
+#[test]
+fn a_flag_is_stronger_than_a_total() {
+    let signals = Signals { last: body("isLast"), total: body("total"), ..Signals::default() };
+    let pages = [
+        page(10, json!({"total": 5, "isLast": false})),
+        page(1, json!({"total": 50, "isLast": true})),
+    ];
+
+    check(&offset(signals, None), &pages, &["offset=0&limit=10", "offset=10&limit=10", "end"]);
+}
+
+#[test]
+fn a_false_more_flag_ends() {
+    let signals = Signals { more: body("hasNext"), ..Signals::default() };
+
+    check(
+        &numbered(signals),
+        &[page(1, json!({"hasNext": true})), page(1, json!({"hasNext": false}))],
+        &["page=1", "page=2", "end"],
+    );
+}
+
+#[test]
+fn an_empty_page_ends_where_nothing_else_says_so_but_not_where_more_was_promised() {
+    check(
+        &numbered(Signals::default()),
+        &[page(1, json!({})), page(0, json!({}))],
+        &["page=1", "page=2", "end"],
+    );
+    let signals = Signals { last: body("isLast"), ..Signals::default() };
+    check(
+        &numbered(signals),
+        &[page(0, json!({"isLast": false}))],
+        &["page=1", "page 1 is empty, although the API says that more follows"],
+    );
+}
+
+#[test]
+fn a_number_of_pages_in_a_header_ends() {
+    let signals =
+        Signals { total_pages: Some(Signal::Header("x-total-pages".into())), ..Signals::default() };
+    let pages = [with_header("x-total-pages", "2"), with_header("x-total-pages", "2")];
+
+    check(&numbered(signals), &pages, &["page=1", "page=2", "end"]);
+}
+
+#[test]
+fn a_short_page_ends_only_where_the_pipeline_says_so() {
+    let signals = Signals { end_on_short_page: true, ..Signals::default() };
+    check(&offset(signals, None), &[page(9, json!({}))], &["offset=0&limit=10", "end"]);
+    check(
+        &offset(Signals::default(), None),
+        &[page(9, json!({}))],
+        &["offset=0&limit=10", "offset=9&limit=9"],
+    );
+}
+
+#[test]
+fn an_offset_beyond_the_largest_is_an_error() {
+    let plan = offset(Signals::default(), Some(5));
+
+    check(
+        &plan,
+        &[page(10, json!({}))],
+        &[
+            "offset=0&limit=10",
+            "the next page starts at 10, beyond 5, the largest that the API takes",
+        ],
+    );
+}
+
+#[test]
+fn a_total_is_capped_at_its_cap_and_beyond_what_offsets_reach() {
+    let signals = Signals { cap: Some(10_000), ..Signals::default() };
+    assert!(Paginator::new(&offset(signals, None)).is_capped(10_000));
+    let reach = offset(Signals::default(), Some(10_000));
+    assert!(!Paginator::new(&reach).is_capped(10_010));
+    assert!(Paginator::new(&reach).is_capped(10_011));
+}
+
+#[test]
+fn a_link_is_followed_or_gives_its_parameter() {
+    let follow =
+        PaginatePlan { scheme: PageScheme::Link { param: None }, ..PaginatePlan::default() };
+    let link = r#"<https://a/x?page=1>; rel="prev", <https://a/x?page=3>; rel="next""#;
+    check(
+        &follow,
+        &[with_header("link", link), page(1, json!({}))],
+        &["", "https://a/x?page=3", "end"],
+    );
+
+    let extract = PaginatePlan {
+        scheme: PageScheme::Link { param: Some("id".into()) },
+        ..PaginatePlan::default()
+    };
+    let link = r#"<api.example.net/v3/x?perPage=50&id=6%2Fa>; rel="next""#;
+    check(&extract, &[with_header("link", link)], &["", "id=6/a"]);
+}
+
+#[test]
+fn a_link_that_comes_back_is_an_error_not_a_loop() {
+    let follow =
+        PaginatePlan { scheme: PageScheme::Link { param: None }, ..PaginatePlan::default() };
+    let link = with_header("link", r#"<https://a/x?page=3>; rel=next"#);
+
+    check(
+        &follow,
+        &[link.clone(), link],
+        &[
+            "",
+            "https://a/x?page=3",
+            "the token of the next page, `https://a/x?page=3`, came back twice",
+        ],
+    );
+}
+
+#[test]
+fn a_token_ends_where_it_is_missing_null_or_empty() {
+    let plan = token(Signal::Body(path("next")));
+    for end in [json!({}), json!({"next": null}), json!({"next": ""})] {
+        check(&plan, &[page(1, json!({"next": "a"})), page(1, end)], &["", "after=a", "end"]);
+    }
+}
+
+#[test]
+fn a_token_that_comes_back_is_an_error_not_a_loop() {
+    let same = page(1, json!({"next": "a"}));
+
+    check(
+        &token(Signal::Body(path("next"))),
+        &[same.clone(), same],
+        &["", "after=a", "the token of the next page, `a`, came back twice"],
+    );
+}
+
+#[test]
+fn a_watermark_stops_on_its_flag_although_it_names_a_next_page() {
+    let mut plan = token(Signal::Body(path("until")));
+    plan.signals.last = body("lastPage");
+    let pages = [
+        page(2, json!({"until": 5, "lastPage": false})),
+        page(1, json!({"until": 9, "lastPage": true})),
+    ];
+
+    check(&plan, &pages, &["", "after=5", "end"]);
+}
+
+#[test]
+fn a_scroll_ends_on_an_empty_page_and_may_repeat_its_token() {
+    let scheme = PageScheme::Token {
+        from: Signal::Header("x-scroll-id".into()),
+        param: param("scrollId"),
+        end_on_empty_page: true,
+        may_repeat: true,
+    };
+    let plan = PaginatePlan { scheme, ..PaginatePlan::default() };
+    let mut empty = with_header("x-scroll-id", "s1");
+    empty.0.records = 0;
+
+    check(
+        &plan,
+        &[with_header("x-scroll-id", "s1"), with_header("x-scroll-id", "s1"), empty],
+        &["", "scrollId=s1", "scrollId=s1", "end"],
+    );
+}
+
+#[test]
+fn an_absolute_url_is_followed_until_it_is_missing() {
+    let plan = PaginatePlan {
+        scheme: PageScheme::NextUrl { from: path("metadata.next") },
+        ..PaginatePlan::default()
+    };
+    let next = PageFacts {
+        records: 1,
+        envelope: vec![(path("metadata.next"), json!("https://a/x?offset=2"))],
+        ..PageFacts::default()
+    };
+
+    check(&plan, &[(next, Vec::new()), page(1, json!({}))], &["", "https://a/x?offset=2", "end"]);
+}
+
+#[test]
+fn the_last_record_is_asked_after_until_an_empty_page() {
+    let scheme = PageScheme::LastRecord { from: path("last_id"), param: param("id") };
+    let plan = PaginatePlan { scheme, ..PaginatePlan::default() };
+
+    check(&plan, &[page(2, json!({"last_id": 41})), page(0, json!({}))], &["", "id=41", "end"]);
+    check(
+        &plan,
+        &[page(2, json!({}))],
+        &["", "the last record of page 1 has no `last_id`, which the next page is asked by"],
+    );
+}
+
+#[test]
+fn a_page_without_a_new_record_is_an_error_or_the_end_as_declared() {
+    let scheme = PageScheme::LastRecord { from: path("last_id"), param: param("id") };
+    let mut plan = PaginatePlan { scheme, ..PaginatePlan::default() };
+    let facts = PageFacts { records: 1, identities: vec![1], ..PageFacts::default() };
+    let ledger = Ledger::new(true);
+
+    let strict = Paginator::new(&plan).after(&facts, &[], PageNews::Repeated, &ledger);
+    assert_eq!(strict, Err(StuckPaging::RepeatedPage { page: 1 }));
+
+    plan.signals.end_on_repeat = true;
+    let lenient = Paginator::new(&plan).after(&facts, &[], PageNews::Repeated, &ledger);
+    assert_eq!(lenient, Ok(Next::End));
+}
+
+#[test]
+fn a_total_that_is_no_number_is_an_error() {
+    let plan = offset(Signals { total: body("total"), ..Signals::default() }, None);
+    let (facts, headers) = page(1, json!({"total": "many"}));
+
+    let err = Paginator::new(&plan).total(&facts, &headers).unwrap_err();
+
+    assert_eq!(err.to_string(), "`total` is `many`, expected a number");
+}

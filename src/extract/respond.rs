@@ -1,0 +1,194 @@
+//! What a response means, and how long to wait before asking again. Pure: the clock and the random
+//! number are arguments.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::plan::{JsonPath, Outcome, ResponseRule, RetryPlan};
+
+/// The first wait; it doubles with each try.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+
+/// Whether the asked thing was listed before, so that its absence means lost access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// The slice comes from a row of a parent stream.
+    ByParent,
+    /// Nobody said that it is there.
+    No,
+}
+
+/// A response, as far as rules look at it.
+pub(super) struct Response<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: &'a [(String, String)],
+    /// The value at a path of the body.
+    pub body: &'a dyn Fn(&JsonPath) -> Option<Value>,
+}
+
+/// What a response means: the first rule that matches, otherwise the default for its status.
+pub(super) fn outcome<'a>(
+    response: &Response<'_>,
+    rules: impl IntoIterator<Item = &'a ResponseRule>,
+    listed: Listed,
+) -> Outcome {
+    let matching = rules.into_iter().find(|it| matches(it, response));
+    matching.map_or_else(|| default(response.status, listed), |it| it.then)
+}
+
+fn matches(rule: &ResponseRule, response: &Response<'_>) -> bool {
+    let status = rule.statuses.is_empty()
+        || rule.statuses.iter().any(|it| (it.first..=it.last).contains(&response.status));
+    let header = rule.header.as_ref().is_none_or(|(name, value)| {
+        let mut found = response.headers.iter().filter(|(it, _)| it == name);
+        found.any(|(_, it)| value.as_ref().is_none_or(|wanted| it == wanted))
+    });
+    let body = || {
+        rule.body.as_ref().is_none_or(|(path, wanted)| {
+            let found = (response.body)(path).filter(|it| !it.is_null());
+            found.is_some_and(|it| wanted.as_ref().is_none_or(|wanted| same(&it, wanted)))
+        })
+    };
+    status && header && body()
+}
+
+/// Codes are numbers in one API and text in the next.
+fn same(found: &Value, wanted: &Value) -> bool {
+    found == wanted || crate::plan::value_text(found) == crate::plan::value_text(wanted)
+}
+
+fn default(status: u16, listed: Listed) -> Outcome {
+    match status {
+        200..=299 => Outcome::Ok,
+        403 | 404 | 410 if listed == Listed::ByParent => Outcome::Gone,
+        408 | 425 | 429 | 500 | 502..=504 | 520..=524 => Outcome::Retry,
+        _ => Outcome::Fail,
+    }
+}
+
+/// How long to wait before the next try.
+///
+/// `Retry-After` counts on 429 and 503 only (Jira sends it on successes too). Without it the wait
+/// is exponential with full jitter: `random` is uniform in `0.0..1.0`.
+pub(super) fn delay(
+    retry: &RetryPlan,
+    failures: u32,
+    response: Option<(u16, &[(String, String)])>,
+    now: SystemTime,
+    random: f64,
+) -> Duration {
+    let asked = response.and_then(|(status, headers)| retry_after(status, headers, now));
+    if let Some(asked) = asked {
+        return asked.min(retry.max_delay);
+    }
+    let doublings = failures.saturating_sub(1).min(20);
+    let ceiling = (FIRST_DELAY * 2u32.pow(doublings)).min(retry.max_delay);
+    ceiling.mul_f64(random)
+}
+
+/// What `Retry-After` asks for, as seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(status: u16, headers: &[(String, String)], now: SystemTime) -> Option<Duration> {
+    if status != 429 && status != 503 {
+        return None;
+    }
+    let (_, value) = headers.iter().find(|(name, _)| name == "retry-after")?;
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::StatusRange;
+
+    fn rule(status: Option<u16>, body: Option<(&str, Value)>, then: Outcome) -> ResponseRule {
+        ResponseRule {
+            statuses: status.map(|it| StatusRange { first: it, last: it }).into_iter().collect(),
+            header: None,
+            body: body.map(|(path, value)| (path.parse().unwrap(), Some(value))),
+            then,
+        }
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: &Value, listed: Listed, expected: Outcome) {
+        let rules = [
+            rule(Some(400), Some(("error_code", json!("PM.02153001"))), Outcome::Retry),
+            rule(None, Some(("status", json!("error"))), Outcome::Fail),
+            rule(None, Some(("code", json!(7))), Outcome::Skip),
+        ];
+        let find = |path: &JsonPath| path.find(body).cloned();
+        let response = Response { status, headers: &[], body: &find };
+        assert_eq!(outcome(&response, &rules, listed), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn rules_see_the_status_and_the_body_together() {
+        check(400, &json!({"error_code": "PM.02153001"}), Listed::No, Outcome::Retry);
+        check(400, &json!({"error_code": "PM.02174103"}), Listed::No, Outcome::Fail);
+        check(200, &json!({"status": "error"}), Listed::No, Outcome::Fail);
+        check(200, &json!({"status": "success"}), Listed::No, Outcome::Ok);
+        check(200, &json!({"code": "7"}), Listed::No, Outcome::Skip);
+    }
+
+    #[test]
+    fn a_missing_child_of_a_listed_parent_is_lost_access_not_a_failure() {
+        for status in [403, 404, 410] {
+            check(status, &json!({}), Listed::ByParent, Outcome::Gone);
+            check(status, &json!({}), Listed::No, Outcome::Fail);
+        }
+        check(401, &json!({}), Listed::ByParent, Outcome::Fail);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            check(status, &json!({}), Listed::No, Outcome::Retry);
+        }
+        check(501, &json!({}), Listed::No, Outcome::Fail);
+    }
+
+    #[track_caller]
+    fn check_delay(status: u16, retry_after: &str, expected_secs: u64) {
+        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(120) };
+        let headers = [("retry-after".to_owned(), retry_after.to_owned())];
+        let now = httpdate::parse_http_date("Thu, 25 Jul 2024 00:00:00 GMT").unwrap();
+        let waited = delay(&retry, 1, Some((status, &headers)), now, 0.0);
+        assert_eq!(waited, Duration::from_secs(expected_secs), "{status} {retry_after}");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_bounded() {
+        check_delay(429, "7", 7);
+        check_delay(503, "Thu, 25 Jul 2024 00:00:30 GMT", 30);
+        check_delay(429, "Wed, 24 Jul 2024 00:00:00 GMT", 0);
+        check_delay(429, "86400", 120);
+    }
+
+    #[test]
+    fn retry_after_counts_on_429_and_503_only() {
+        check_delay(500, "7", 0);
+        check_delay(429, "soon", 0);
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_with_full_jitter() {
+        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(3) };
+        let wait = |failures, random| delay(&retry, failures, None, SystemTime::UNIX_EPOCH, random);
+
+        assert_eq!(wait(1, 0.0), Duration::ZERO);
+        assert_eq!(wait(1, 0.5), Duration::from_millis(250));
+        assert_eq!(wait(2, 0.5), Duration::from_millis(500));
+        assert_eq!(wait(9, 0.5), Duration::from_millis(1500));
+        assert_eq!(wait(u32::MAX, 0.5), Duration::from_millis(1500));
+    }
+}

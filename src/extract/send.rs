@@ -1,0 +1,194 @@
+//! The only file that names the HTTP client: a request goes out, a whole body within its bounds
+//! comes back.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, redirect};
+
+use super::{auth, request::Request};
+use crate::plan::{Method, SourcePlan};
+
+/// Sends requests to one source.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: Client,
+    auth: HeaderMap,
+    max_response_bytes: u64,
+}
+
+/// A response with its whole body, decompressed.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names in lower case; values that are not text are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The first value of a header; the name in lower case.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A request without a whole response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The client cannot be set up, for example because the system has no root certificates.
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// The credential cannot be sent.
+    #[error("cannot log in")]
+    Credential(#[source] auth::InvalidCredential),
+    /// A header cannot be sent.
+    #[error("`{name}` has a value that a header cannot carry")]
+    Header {
+        /// The header.
+        name: String,
+    },
+    /// Nobody answers: a wrong name, a refused connection, a failed TLS handshake.
+    #[error("cannot connect to `{url}`")]
+    Connect {
+        /// The URL without its query.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The whole response did not arrive in time.
+    #[error("no whole response from `{url}` within {} s", .limit.as_secs_f64())]
+    Timeout {
+        /// The URL without its query.
+        url: String,
+        /// The declared time.
+        limit: Duration,
+    },
+    /// The response ended early or is not HTTP.
+    #[error("the response from `{url}` broke off")]
+    Broken {
+        /// The URL without its query.
+        url: String,
+        /// Why.
+        source: Cause,
+    },
+    /// The body is larger than allowed.
+    #[error("the response from `{url}` is larger than {} MiB", .limit >> 20)]
+    TooLarge {
+        /// The URL without its query.
+        url: String,
+        /// The declared size in bytes.
+        limit: u64,
+    },
+}
+
+/// The innermost reason of a transport error. The client's own messages repeat the URL with its
+/// query, which is not shown to people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+impl SendError {
+    /// Whether the same request may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
+            Self::Client(_) | Self::Credential(_) | Self::Header { .. } | Self::TooLarge { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// The longest chain of redirects that is followed.
+const MAX_REDIRECTS: usize = 10;
+
+impl Sender {
+    /// Sets the client up for a source.
+    pub(super) fn new(source: &SourcePlan) -> Result<Self, SendError> {
+        // A redirect is followed within the origin only: elsewhere the credentials must not go, and
+        // without them the answer would be a log-in page.
+        let origin = source.base_url.origin();
+        let same_origin = redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() >= MAX_REDIRECTS || attempt.url().origin() != origin {
+                attempt.stop()
+            } else {
+                attempt.follow()
+            }
+        });
+        let client = Client::builder()
+            .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
+            .redirect(same_origin)
+            .timeout(source.limits.timeout)
+            .pool_max_idle_per_host(source.limits.max_in_flight)
+            .build()
+            .map_err(SendError::Client)?;
+        let auth = auth::headers(&source.auth).map_err(SendError::Credential)?;
+        Ok(Self { client, auth, max_response_bytes: source.limits.max_response_bytes })
+    }
+
+    /// Sends a request and takes its whole response.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Answer, SendError> {
+        let shown = request.shown();
+        let failed = |err: reqwest::Error| translate(&shown, timeout, &err);
+        let mut builder = match request.method {
+            Method::Get => self.client.get(request.url.clone()),
+            Method::Post => self.client.post(request.url.clone()),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", HeaderValue::from_static("application/json"));
+        for (name, value) in &request.headers {
+            let invalid = || SendError::Header { name: name.clone() };
+            let header: HeaderName = name.parse().map_err(|_| invalid())?;
+            headers.insert(header, HeaderValue::from_str(value).map_err(|_| invalid())?);
+        }
+        headers.extend(self.auth.clone());
+        builder = builder.headers(headers);
+        if let Some(body) = &request.body {
+            builder = builder.header("content-type", "application/json").body(body.clone());
+        }
+
+        let mut response = builder.send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let headers = response
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+            })
+            .collect();
+        let limit = self.max_response_bytes;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(SendError::TooLarge { url: shown, limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body: body.freeze() })
+    }
+}
+
+fn translate(url: &str, limit: Duration, err: &reqwest::Error) -> SendError {
+    let url = url.to_owned();
+    if err.is_timeout() {
+        return SendError::Timeout { url, limit };
+    }
+    let mut innermost: &dyn std::error::Error = err;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let source = Cause(innermost.to_string());
+    if err.is_connect() {
+        SendError::Connect { url, source }
+    } else {
+        SendError::Broken { url, source }
+    }
+}
