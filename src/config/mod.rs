@@ -92,11 +92,15 @@ pub struct VarSummary {
 /// # Ok::<(), tracklake::config::ConfigError>(())
 /// ```
 pub fn load(path: &Path, inputs: &Inputs) -> Result<Plan, ConfigError> {
-    let text = read(path)?;
-    parse(&text, inputs).map_err(|problems| ConfigError::Invalid {
+    load_text(path, &read(path)?, inputs)
+}
+
+/// Parses and resolves a text; `path` is what mistakes are reported with.
+pub fn load_text(path: &Path, text: &str, inputs: &Inputs) -> Result<Plan, ConfigError> {
+    parse(text, inputs).map_err(|problems| ConfigError::Invalid {
         path: path.to_owned(),
         problems,
-        text,
+        text: text.to_owned(),
     })
 }
 

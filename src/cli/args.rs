@@ -1,0 +1,167 @@
+//! The command line as it is typed.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Exports what issue trackers know about work to partitioned Parquet and CSV.
+#[derive(Debug, Parser)]
+#[command(name = "tracklake", version, propagate_version = true, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct GlobalArgs {
+    /// The directory in which pipelines are found by name.
+    #[arg(long, global = true, value_name = "DIR", default_value = "pipelines")]
+    pub pipelines: PathBuf,
+    /// Says more on stderr: once for progress of streams, twice for every request.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Says nothing on stderr but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// How logs are written.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log: LogFormat,
+    /// The clock of the run, instead of that of the machine; for replaying a run.
+    #[arg(long, global = true, env = "TRACKLAKE_NOW", hide = true)]
+    pub now: Option<DateTime<Utc>>,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Simulate the three APIs in this process, export them for real, and say how to query the result.
+    Demo(DemoArgs),
+    /// Export pipelines to files.
+    Run(RunArgs),
+    /// Validate pipeline files without asking any server.
+    Check(CheckArgs),
+    /// List the pipelines found, their streams, and the variables that each needs.
+    List,
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
+    /// Serve the simulated APIs until interrupted.
+    Simulate(SimulateArgs),
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// Where the files go.
+    #[arg(long, value_name = "DIR", default_value = "output/demo")]
+    pub output: PathBuf,
+    /// Issues in each simulated system.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub issues: usize,
+    /// Draws other data.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print the reports as JSON, one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// Pipeline files, or names of pipelines.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub pipelines: Vec<String>,
+    /// Publish only this stream; may be repeated. Its parents are read, too.
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Where the files go, instead of where the pipeline says.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write only this format; may be repeated.
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub formats: Vec<FormatArg>,
+    /// Mebibytes of rows that are kept in memory before they go to temporary files.
+    #[arg(long, value_name = "MB", default_value_t = 96)]
+    pub memory_mb: usize,
+    /// Print the report as JSON, one pipeline a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Show slices and requests without sending any.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A file format on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Apache Parquet.
+    Parquet,
+    /// RFC 4180 text.
+    Csv,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// Pipeline files, or names of pipelines.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub pipelines: Vec<String>,
+    /// Set a variable of the pipelines; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Check the files alone: variables without a value are no mistake.
+    #[arg(long)]
+    pub allow_unset: bool,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, ClapArgs)]
+pub struct SimulateArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
+    pub listen: SocketAddr,
+    /// Issues in each simulated system.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub issues: usize,
+    /// Draws other data.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The simulated date. Default: today in UTC.
+    #[arg(long, value_name = "DATE")]
+    pub today: Option<NaiveDate>,
+    /// Faults as JSON, such as `{"latency_ms": 20}`; also at run time by `POST /_sim/faults`.
+    #[arg(long, value_name = "JSON")]
+    pub faults: Option<String>,
+    /// Lower the page size of every request to this.
+    #[arg(long, value_name = "N")]
+    pub page_cap: Option<usize>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,175 @@
+//! The commands: arguments in, an exit code out. The only module that prints.
+
+pub mod args;
+mod demo;
+mod export;
+mod logs;
+mod progress;
+pub mod report;
+mod simulate;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+
+pub use args::{Args, Command};
+use args::{CheckArgs, GlobalArgs};
+
+use crate::{
+    config::{self, Inputs, Unset},
+    error::Error,
+    plan::Plan,
+};
+
+/// The pipelines that come with the program, for where there is no file of that name.
+const SHIPPED: [(&str, &str); 3] = [
+    ("codearts_req", include_str!("../../pipelines/codearts_req.yaml")),
+    ("jira_timesheet", include_str!("../../pipelines/jira_timesheet.yaml")),
+    ("yandex_tracker", include_str!("../../pipelines/yandex_tracker.yaml")),
+];
+
+/// Runs the command that `args` name; the result goes to `stdout`, everything else to stderr.
+///
+/// # Errors
+///
+/// What keeps the command from doing its work. A run that published only a part is no error, but
+/// has an exit code.
+pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
+    let Args { command, global } = args;
+    logs::start(&global);
+    match command {
+        Command::Demo(args) => demo::demo(&args, &global, stdout),
+        Command::Run(args) => export::run(&args, &global, stdout),
+        Command::Check(args) => check(&args, &global, stdout),
+        Command::List => list(&global, stdout),
+        Command::Schema => schema(stdout),
+        Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
+    }
+}
+
+fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+    let CheckArgs { pipelines, set, allow_unset } = args;
+    let unset = if *allow_unset { Unset::Tolerated } else { Unset::Refused };
+    let inputs = inputs().set(set.clone()).unset(unset);
+    let mut failed = None;
+    for name in pipelines {
+        match load(name, global, &inputs) {
+            Ok(plan) => {
+                let n_streams = plan.streams.len();
+                report::line(stdout, format_args!("ok: {name} ({n_streams} streams)"));
+            }
+            // The other files are checked too, so that one command shows everything.
+            Err(err) => match failed.replace(err) {
+                Some(earlier) => report::error(&mut std::io::stderr().lock(), &earlier),
+                None => {}
+            },
+        }
+    }
+    failed.map_or(Ok(0), Err)
+}
+
+fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+    let is_set = |env: &str| std::env::var(env).is_ok_and(|it| !it.is_empty());
+    let mut failed = None;
+    for (name, file) in found(&global.pipelines) {
+        let (label, summary) = match &file {
+            Some(path) => (path.display().to_string(), config::summarize(path)),
+            None => ("shipped with tracklake".to_owned(), config::summarize_text(name.as_ref(), shipped(&name))),
+        };
+        match summary {
+            Ok(summary) => report::summary(stdout, &label, &summary, &is_set),
+            Err(err) => {
+                report::error(&mut std::io::stderr().lock(), &Error::Config(err));
+                failed = Some(3);
+            }
+        }
+    }
+    Ok(failed.unwrap_or(0))
+}
+
+fn schema(stdout: &mut dyn Write) -> Result<u8, Error> {
+    let schema = serde_json::to_string_pretty(&config::json_schema())
+        .map_err(|err| Error::Internal(err.to_string()))?;
+    report::line(stdout, format_args!("{schema}"));
+    Ok(0)
+}
+
+/// Loads a pipeline by its file or its name.
+fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error> {
+    let as_file = Path::new(name);
+    let looks_like_a_file = name.contains(['/', '\\', '.']);
+    if as_file.is_file() || looks_like_a_file {
+        return Ok(config::load(as_file, inputs)?);
+    }
+    let pipelines = found(&global.pipelines);
+    match pipelines.iter().find(|(it, _)| it == name) {
+        Some((_, Some(path))) => Ok(config::load(path, inputs)?),
+        Some((_, None)) => Ok(config::load_text(name.as_ref(), shipped(name), inputs)?),
+        None => {
+            let names = pipelines.iter().map(|(it, _)| it.as_str());
+            Err(Error::UnknownPipeline { name: name.to_owned(), suggestion: config::suggest(name, names) })
+        }
+    }
+}
+
+/// The pipelines by name: the files of a directory, and what comes with the program.
+fn found(dir: &Path) -> Vec<(String, Option<PathBuf>)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|it| it.path());
+    let is_yaml = |it: &PathBuf| it.extension().is_some_and(|it| it == "yaml" || it == "yml");
+    let mut pipelines: Vec<(String, Option<PathBuf>)> = entries
+        .filter(is_yaml)
+        .filter_map(|it| Some((it.file_stem()?.to_str()?.to_owned(), Some(it))))
+        .collect();
+    for (name, _) in SHIPPED {
+        if !pipelines.iter().any(|(it, _)| it == name) {
+            pipelines.push((name.to_owned(), None));
+        }
+    }
+    pipelines.sort();
+    pipelines
+}
+
+fn shipped(name: &str) -> &'static str {
+    SHIPPED.iter().find(|(it, _)| *it == name).map_or("", |(_, text)| text)
+}
+
+/// The environment, as far as it is text.
+fn inputs() -> Inputs {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Inputs::new(std::env::vars_os().filter_map(text))
+}
+
+/// The clock of a run; from here on it is passed as a value.
+fn clock(global: &GlobalArgs) -> DateTime<Utc> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
+    let now = Utc::now();
+    global.now.unwrap_or(now)
+}
+
+/// The runtime for everything that waits.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|err| Error::Internal(format!("cannot start the runtime: {err}")))
+}
+
+/// Ends when the user or the system wants the program to stop.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = signal(SignalKind::interrupt());
+    let terminate = signal(SignalKind::terminate());
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

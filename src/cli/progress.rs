@@ -1,0 +1,83 @@
+//! Bars on a terminal, nothing elsewhere: one line a stream, from the numbers of the run.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::run::{Progress, StreamProgress};
+
+/// How often the bars are drawn anew.
+const TICK: Duration = Duration::from_millis(150);
+
+/// Whether bars are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bars {
+    /// On a terminal.
+    Shown,
+    /// With `--quiet`, or where nobody looks.
+    Hidden,
+}
+
+/// Draws the numbers of a run until the future is dropped.
+pub(super) async fn draw(progress: &Progress, bars: Bars) {
+    if bars == Bars::Hidden {
+        return std::future::pending().await;
+    }
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("  {prefix:14} {bar:20} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let drawn: Vec<(ProgressBar, &StreamProgress)> = progress
+        .streams
+        .iter()
+        .map(|stream| {
+            let bar = all.add(ProgressBar::new(0).with_style(style.clone()));
+            bar.set_prefix(stream.name.to_string());
+            (bar, stream)
+        })
+        .collect();
+    let _clear = ClearOnDrop(&all);
+    loop {
+        for (bar, stream) in &drawn {
+            update(bar, stream);
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn update(bar: &ProgressBar, stream: &StreamProgress) {
+    let count = |it: &AtomicU64| it.load(Relaxed);
+    bar.set_length(count(&stream.slices));
+    bar.set_position(count(&stream.slices_done));
+    let rows = count(&stream.rows);
+    let elapsed = bar.elapsed().as_secs_f64().max(0.001);
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = rows as f64 / elapsed;
+    let retries = count(&stream.source.retries);
+    let waits = Duration::from_micros(count(&stream.source.retry_micros)).as_secs();
+    let mut text = format!(
+        "{}/{} slices  {rows} rows  {rate:.0}/s  {}",
+        count(&stream.slices_done),
+        count(&stream.slices),
+        HumanBytes(count(&stream.source.bytes)),
+    );
+    if retries > 0 {
+        text.push_str(&format!("  {retries} retries, {waits} s waited"));
+    }
+    if stream.is_done.load(Relaxed) {
+        text.push_str("  done");
+    }
+    bar.set_message(text);
+}
+
+/// Takes the bars off the screen, so that the closing table stands alone.
+struct ClearOnDrop<'a>(&'a MultiProgress);
+
+impl Drop for ClearOnDrop<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no clearing.
+        let _ = self.0.clear();
+    }
+}

@@ -1,0 +1,193 @@
+//! Everything a person reads: tables, errors, sizes.
+
+use std::{error::Error as _, fmt, io::Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+
+use crate::{
+    config::{ConfigError, Problem, Summary},
+    error::Error,
+    run::{RunReport, StreamReport, StreamStatus},
+};
+
+/// Prints a failure: the message, what caused it, and what to try.
+///
+/// ```text
+/// error: stream `issues`: 1 of 1 slices could not be read, first `all`; nothing of it is published
+///   cause: `https://api.example.net/v3/issues/_search` refuses the credentials with status 401
+///   hint: check the token or password that the pipeline is given; …
+/// ```
+pub fn error(out: &mut dyn Write, err: &Error) {
+    line(out, format_args!("error: {err}"));
+    if let Error::Config(ConfigError::Invalid { path, problems, text }) = err {
+        for problem in problems {
+            self::problem(out, &path.display().to_string(), text, problem);
+        }
+    }
+    if let Error::TooManyRejected { first, .. } = err {
+        line(out, format_args!("  first: {first}"));
+    }
+    let mut cause = err.source();
+    while let Some(source) = cause {
+        line(out, format_args!("  cause: {source}"));
+        cause = source.source();
+    }
+    if let Some(hint) = err.hint() {
+        line(out, format_args!("  hint: {hint}"));
+    }
+}
+
+/// A mistake in a file, with the line that it stands on and a mark below it.
+fn problem(out: &mut dyn Write, path: &str, text: &str, problem: &Problem) {
+    let place = problem.place;
+    line(out, format_args!("  {path}:{}:{}: {problem}", place.line, place.column));
+    let Some(source) = text.lines().nth(place.line.saturating_sub(1)) else { return };
+    let number = place.line.to_string();
+    let pad = " ".repeat(number.len());
+    // A tab before the mark keeps the mark below its character.
+    let before: String = source
+        .chars()
+        .take(place.column.saturating_sub(1))
+        .map(|it| if it == '\t' { '\t' } else { ' ' })
+        .collect();
+    line(out, format_args!("    {number} | {source}"));
+    line(out, format_args!("    {pad} | {before}^"));
+}
+
+/// Prints the closing table of a run, and what a person should look at.
+pub fn run(out: &mut dyn Write, report: &RunReport) {
+    let mut table = plain_table();
+    table.set_header(["stream", "status", "slices", "records", "rows", "partitions", "files", "size", "rejected", "time"]);
+    for stream in &report.streams {
+        table.add_row([
+            stream.stream.clone(),
+            status(stream).to_owned(),
+            stream.slices.total.to_string(),
+            stream.records.to_string(),
+            stream.rows.to_string(),
+            stream.partitions.to_string(),
+            stream.files.to_string(),
+            size(stream.bytes_written),
+            stream.rejected.to_string(),
+            format!("{:.1} s", stream.seconds.total),
+        ]);
+    }
+    for column in 2..10 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    line(out, format_args!("{} (run {}, {:.1} s)", report.pipeline, report.run, report.seconds));
+    for row in table.lines() {
+        line(out, format_args!("  {}", row.trim_end()));
+    }
+    for stream in &report.streams {
+        notes(out, stream);
+    }
+}
+
+fn notes(out: &mut dyn Write, stream: &StreamReport) {
+    let name = &stream.stream;
+    let mut note = |text: fmt::Arguments<'_>| line(out, format_args!("  note: {name}: {text}"));
+    if stream.slices.unreconciled > 0 {
+        let n_slices = stream.slices.unreconciled;
+        note(format_args!("{} read to the API's own end; it gives no total to compare with", counted(n_slices, "slice")));
+    }
+    if stream.slices.gone > 0 {
+        note(format_args!("access to {} is lost, first `{}`", counted(stream.slices.gone, "parent"), stream.gone.first().map_or("", String::as_str)));
+    }
+    if stream.slices.skipped > 0 {
+        note(format_args!("{} skipped by a rule of the pipeline", counted(stream.slices.skipped, "slice")));
+    }
+    if stream.superseded > 0 {
+        note(format_args!("{} came in several versions; the newest is kept", counted(stream.superseded, "row")));
+    }
+    if stream.gaps > 0 || stream.folds > 0 {
+        note(format_args!("{} fell into a change of the clock", counted(stream.gaps + stream.folds, "local time")));
+    }
+    if let Some(path) = stream.quarantine.as_ref().filter(|_| stream.rejected > 0) {
+        note(format_args!("{} did not fit and {} in `{path}`", counted(stream.rejected, "record"), if stream.rejected == 1 { "is" } else { "are" }));
+    }
+}
+
+/// Prints what a pipeline has and needs.
+pub fn summary(out: &mut dyn Write, file: &str, summary: &Summary, is_set: &dyn Fn(&str) -> bool) {
+    line(out, format_args!("{} ({file})", summary.pipeline));
+    if let Some(description) = &summary.description {
+        line(out, format_args!("  {description}"));
+    }
+    let streams: Vec<&str> = summary.streams.iter().map(|(name, _)| name.as_str()).collect();
+    line(out, format_args!("  streams: {}", streams.join(", ")));
+    let mut table = plain_table();
+    for var in &summary.vars {
+        let env = var.env.as_deref().unwrap_or("-");
+        let state = match (is_set(env), &var.default) {
+            (true, _) => "set".to_owned(),
+            (false, Some(default)) => format!("default {default}"),
+            (false, None) if var.required => "required".to_owned(),
+            (false, None) => "not set".to_owned(),
+        };
+        table.add_row([
+            var.name.clone(),
+            env.to_owned(),
+            state,
+            var.description.clone().unwrap_or_default(),
+        ]);
+    }
+    for row in table.lines() {
+        line(out, format_args!("    {}", row.trim_end()));
+    }
+}
+
+/// A table without borders that is as wide as its content, so that it can be cut and pasted.
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn status(stream: &StreamReport) -> &'static str {
+    match stream.status {
+        StreamStatus::Published => "published",
+        StreamStatus::Read => "read only",
+        StreamStatus::Failed => "failed",
+    }
+}
+
+/// A number with its word in the singular or plural.
+fn counted(n: u64, word: &str) -> String {
+    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
+}
+
+/// Bytes for a person.
+fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+    let bytes = bytes as f64;
+    match bytes {
+        it if it < 1024.0 => format!("{it} B"),
+        it if it < 1024.0 * 1024.0 => format!("{:.1} kB", it / 1024.0),
+        it if it < 1024.0 * 1024.0 * 1024.0 => format!("{:.1} MB", it / 1024.0 / 1024.0),
+        it => format!("{:.1} GB", it / 1024.0 / 1024.0 / 1024.0),
+    }
+}
+
+/// Writes a line; a reader that has gone is not an error of ours.
+pub fn line(out: &mut dyn Write, text: fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_that_fits() {
+        assert_eq!(size(12), "12 B");
+        assert_eq!(size(1536), "1.5 kB");
+        assert_eq!(size(5 << 20), "5.0 MB");
+        assert_eq!(size(3 << 30), "3.0 GB");
+    }
+}

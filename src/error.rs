@@ -1,0 +1,187 @@
+//! The top-level error: a message, its cause, a hint, an exit code.
+
+use std::path::PathBuf;
+
+use thiserror::Error as ThisError;
+
+use crate::{
+    config::ConfigError,
+    extract::{ExtractError, RequestError, SendError},
+    load::WriteError,
+    plan::Name,
+};
+
+/// Why a command failed, as the user sees it.
+///
+/// `Display` gives one line without its cause; [`crate::cli::report`] prints the chain of sources
+/// below it, then the hint. No message contains its source: it would be printed twice.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The pipeline file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No pipeline has this name.
+    #[error("no pipeline file and no pipeline is called `{name}`")]
+    UnknownPipeline {
+        /// As typed.
+        name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+    },
+    /// The pipeline has no stream of this name.
+    #[error("pipeline `{pipeline}` has no stream `{stream}`")]
+    UnknownStream {
+        /// The pipeline.
+        pipeline: Name,
+        /// As typed.
+        stream: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// A value on the command line cannot be read.
+    #[error("`{option} {value}` cannot be read: expected {expected}")]
+    Argument {
+        /// The option.
+        option: &'static str,
+        /// As typed.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The connection to the source cannot be set up.
+    #[error("the source cannot be reached")]
+    Source(#[source] ExtractError),
+    /// Slices of a stream could not be read, so that the stream is not published.
+    #[error("stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; nothing of it is published")]
+    Slices {
+        /// The stream.
+        stream: Name,
+        /// How many failed.
+        failed: u64,
+        /// How many there are.
+        slices: u64,
+        /// The first that failed.
+        slice: String,
+        /// Why that one failed.
+        source: ExtractError,
+    },
+    /// The parent of a stream was not read completely.
+    #[error("stream `{stream}` is not published, because its parent `{parent}` was not read completely")]
+    Parent {
+        /// The stream.
+        stream: Name,
+        /// Its parent.
+        parent: Name,
+    },
+    /// Too many records did not fit.
+    #[error("stream `{stream}`: {rejected} of {records} records do not fit, {limit} are tolerated; nothing of it is published")]
+    TooManyRejected {
+        /// The pipeline.
+        pipeline: Name,
+        /// The stream.
+        stream: Name,
+        /// Records that did not fit.
+        rejected: u64,
+        /// Records read.
+        records: u64,
+        /// Records that may not fit.
+        limit: u64,
+        /// Where they are.
+        quarantine: Option<PathBuf>,
+        /// The first reason.
+        first: String,
+    },
+    /// A part of the time would replace a whole dataset.
+    #[error("stream `{stream}` has {rows} rows, which the part between `--since` and `--until` would replace; nothing of it is published")]
+    PartWouldReplace {
+        /// The stream.
+        stream: Name,
+        /// Rows that are there.
+        rows: u64,
+    },
+    /// The destination could not be written.
+    #[error("the destination cannot be written")]
+    Write(#[source] WriteError),
+    /// A local server could not be started.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The output of a command could not be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// The user stopped the run.
+    #[error("interrupted; what was published before stays, and nothing half-written is visible")]
+    Interrupted,
+    /// A bug of ours.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// What to try, when there is one thing to try.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(ConfigError::Read { .. }) => Some("`tracklake list` shows the pipelines found here".into()),
+            Self::Config(ConfigError::Invalid { .. }) => None,
+            Self::UnknownPipeline { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
+            Self::UnknownStream { known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
+            Self::Source(source) | Self::Slices { source, .. } => extract_hint(source),
+            Self::TooManyRejected { quarantine: Some(path), .. } => {
+                Some(format!("see the records and the reasons in `{}`, then fix the column's type or raise `max_rejected`", path.display()))
+            }
+            Self::PartWouldReplace { .. } => Some("write the part to a destination of its own with `--output DIR`".into()),
+            Self::Write(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
+            Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
+            Self::Interrupted => Some("run again to export the rest".into()),
+            Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
+            Self::Argument { .. }
+            | Self::Parent { .. }
+            | Self::TooManyRejected { quarantine: None, .. }
+            | Self::Write(_)
+            | Self::Listen { .. }
+            | Self::Output(_) => None,
+        }
+    }
+
+    /// The exit code, as README.md documents it. 2 is clap's, for a wrong command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Internal(_) | Self::Output(_) => 1,
+            Self::Argument { .. } => 2,
+            Self::Config(_) | Self::UnknownPipeline { .. } | Self::UnknownStream { .. } => 3,
+            Self::Source(_) | Self::Slices { .. } | Self::Parent { .. } => 4,
+            Self::TooManyRejected { .. } | Self::PartWouldReplace { .. } => 5,
+            Self::Write(_) | Self::Listen { .. } => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+fn extract_hint(err: &ExtractError) -> Option<String> {
+    let hint = match err {
+        ExtractError::Unauthorized { .. } => "check the token or password that the pipeline is given; `tracklake list` shows its variables",
+        ExtractError::WebPage { .. } => "this is how a log-in page or a wrong base URL looks: check both",
+        ExtractError::Redirected { .. } => "set the base URL to where the API really is",
+        ExtractError::Send { source: SendError::Connect { .. }, .. } => "check the base URL, the network and the proxy settings",
+        ExtractError::Send { source: SendError::Timeout { .. }, .. } => "raise `limits.timeout_secs`, or ask for smaller pages",
+        ExtractError::Send { source: SendError::TooLarge { .. }, .. } => "ask for smaller pages, or raise `limits.max_response_mb`",
+        ExtractError::NoRecords { .. } => "correct `records` in the pipeline file",
+        ExtractError::Capped { .. } => "cut the stream into smaller slices, such as shorter windows or one slice a project",
+        ExtractError::Short { .. } => "records moved while they were read: run again, or cut the stream into smaller slices",
+        ExtractError::Paging(_) => "check `paginate` in the pipeline file against the API's documentation",
+        ExtractError::Request(RequestError::Render(_)) => "check the template and the values that the slice gives it",
+        ExtractError::Status { status: 429 | 503, .. } => "lower `requests_per_second`, or run at another time",
+        ExtractError::Status { .. }
+        | ExtractError::Body { .. }
+        | ExtractError::Send { .. }
+        | ExtractError::Request(_)
+        | ExtractError::Stopped => return None,
+    };
+    Some(hint.to_owned())
+}

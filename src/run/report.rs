@@ -1,0 +1,142 @@
+//! What a run did: the source of the closing table, of `--json`, and of the file that is kept.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The run's id, as in quarantine and manifests.
+    pub run: String,
+    /// The run's clock when it started.
+    pub started_at: DateTime<Utc>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// The exit code that the run alone leads to.
+    pub exit_code: u8,
+    /// What each stream did, parents before children.
+    pub streams: Vec<StreamReport>,
+}
+
+/// What a run did for one stream. Records that were read are written, dropped by a rule, or
+/// rejected; rows are written, or equal to or older than another row of the same key.
+#[derive(Debug, Serialize)]
+pub struct StreamReport {
+    /// The stream.
+    pub stream: String,
+    /// How it ended.
+    pub status: StreamStatus,
+    /// How its slices ended.
+    pub slices: SliceReport,
+    /// Requests sent, repetitions included.
+    pub requests: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Bytes of bodies, after decompression.
+    pub bytes_read: u64,
+    /// Pages read.
+    pub pages: u64,
+    /// Records read, repetitions included.
+    pub records: u64,
+    /// Records that gave no row, because the pipeline drops those with an empty array.
+    pub dropped: u64,
+    /// Records that do not fit, now in quarantine.
+    pub rejected: u64,
+    /// Rows made of the records.
+    pub rows_read: u64,
+    /// Rows that were equal to another one.
+    pub duplicates: u64,
+    /// Rows that a newer row of the same key took the place of.
+    pub superseded: u64,
+    /// Rows of the dataset.
+    pub rows: u64,
+    /// Partitions of the dataset.
+    pub partitions: u64,
+    /// Files, of all formats.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes_written: u64,
+    /// Files of the dataset before that are gone.
+    pub removed_files: u64,
+    /// Local times moved out of a gap of their zone's clock.
+    pub gaps: u64,
+    /// Local times that their zone's clock showed twice.
+    pub folds: u64,
+    /// Keys that came twice in one object.
+    pub duplicate_keys: u64,
+    /// Where the time went.
+    pub seconds: TimeReport,
+    /// Where the rejected records are.
+    pub quarantine: Option<String>,
+    /// Parents whose access is lost; at most a hundred are named.
+    pub gone: Vec<String>,
+    /// Why the stream or its slices failed; at most a hundred are named.
+    pub errors: Vec<String>,
+    /// The error that the stream ended with.
+    #[serde(skip)]
+    pub error: Option<Error>,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamStatus {
+    /// Its files are visible.
+    Published,
+    /// It was read for its children only.
+    Read,
+    /// Nothing of it was published; what was there before is untouched.
+    Failed,
+}
+
+/// How slices ended.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub struct SliceReport {
+    /// Slices in all; one that was cut counts as its parts.
+    pub total: u64,
+    /// As many records as the API's own total.
+    pub complete: u64,
+    /// The API gives no total.
+    pub unreconciled: u64,
+    /// Access to the parent is lost.
+    pub gone: u64,
+    /// A rule of the pipeline says that there is nothing.
+    pub skipped: u64,
+    /// With an error.
+    pub failed: u64,
+    /// Cut in two, because the API gives no more than a part of them.
+    pub split: u64,
+}
+
+/// Where the time went. Waits of requests that go on at the same time add up.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub struct TimeReport {
+    /// From the first request to the published files.
+    pub total: f64,
+    /// Requests waiting for their turn, by the declared rate and concurrency.
+    pub waiting_for_turn: f64,
+    /// Requests waiting to be sent again.
+    pub waiting_to_retry: f64,
+    /// Sorting, encoding and staging after the last page.
+    pub staging: f64,
+    /// Making the files visible.
+    pub publishing: f64,
+}
+
+impl RunReport {
+    /// The exit code of a run with these streams: the worst failure, or partial where records are
+    /// in quarantine.
+    pub fn exit_code(streams: &[StreamReport]) -> u8 {
+        // What needs a person most comes first: a bug, the destination, the source, a guard.
+        const ORDER: [u8; 5] = [130, 1, 6, 4, 5];
+        let codes: Vec<u8> =
+            streams.iter().filter_map(|it| it.error.as_ref()).map(Error::exit_code).collect();
+        let worst = ORDER.into_iter().find(|it| codes.contains(it));
+        let worst = worst.or_else(|| codes.first().copied());
+        worst.unwrap_or(if streams.iter().any(|it| it.rejected > 0) { 7 } else { 0 })
+    }
+}
