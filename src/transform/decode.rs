@@ -29,8 +29,8 @@ pub struct Decoder {
     schema: SchemaRef,
     columns: Columns,
     envelope: Envelope,
-    /// How many rows the last page had. It sizes buffers and changes no result.
-    likely_rows: AtomicUsize,
+    /// How many rows a MiB of the last page had. It sizes buffers and changes no result.
+    rows_per_mib: AtomicUsize,
 }
 
 impl Decoder {
@@ -40,7 +40,7 @@ impl Decoder {
             schema: arrow_schema(&stream.columns, stream.unknown_fields),
             columns: Columns::new(stream),
             envelope: Envelope::new(stream),
-            likely_rows: AtomicUsize::new(0),
+            rows_per_mib: AtomicUsize::new(0),
         }
     }
 
@@ -65,7 +65,8 @@ impl Decoder {
         let mut page = Page {
             decoder: self,
             context,
-            output: self.output(context),
+            length: text.len(),
+            output: self.output(context, text.len()),
             envelope: vec![None; self.envelope.paths.len()],
             records: None,
             last_record: None,
@@ -77,8 +78,9 @@ impl Decoder {
         page.finish(text)
     }
 
-    fn output(&self, context: &SliceContext) -> Output {
-        let likely_rows = self.likely_rows.load(Ordering::Relaxed);
+    fn output(&self, context: &SliceContext, length: usize) -> Output {
+        let rows_per_mib = self.rows_per_mib.load(Ordering::Relaxed);
+        let likely_rows = length.saturating_mul(rows_per_mib) >> 20;
         Output::new(&self.columns, &self.schema, context, likely_rows)
     }
 }
@@ -87,6 +89,8 @@ impl Decoder {
 struct Page<'d, 't> {
     decoder: &'d Decoder,
     context: &'d SliceContext,
+    /// Bytes of the body.
+    length: usize,
     output: Output,
     /// By envelope path, the text that stands there.
     envelope: Vec<Option<&'t str>>,
@@ -166,7 +170,7 @@ impl<'t> Page<'_, 't> {
 
     /// Takes back every record.
     fn start_over(&mut self, duplicate_keys: u64) {
-        self.output = self.decoder.output(self.context);
+        self.output = self.decoder.output(self.context, self.length);
         self.output.notices.duplicate_keys = duplicate_keys;
         self.records = None;
         self.last_record = None;
@@ -266,7 +270,7 @@ impl<'t> Page<'_, 't> {
     }
 
     fn finish(mut self, text: &str) -> Result<Decoded, BodyError> {
-        let Decoder { schema, columns, envelope, likely_rows } = self.decoder;
+        let Decoder { schema, columns, envelope, rows_per_mib } = self.decoder;
         let records_missing = match self.records {
             Some(Records::Found(raw)) => {
                 for (i, path) in &envelope.in_records {
@@ -280,7 +284,7 @@ impl<'t> Page<'_, 't> {
         let values = envelope.paths.iter().zip(self.envelope);
         let mut output = self.output;
         let rows = output.rows;
-        likely_rows.store(rows, Ordering::Relaxed);
+        rows_per_mib.store((rows << 20).div_ceil(self.length.max(1)), Ordering::Relaxed);
         let internal = |reason: String| BodyError::Internal { reason };
         for (column, _) in &columns.context {
             let repeated = output.buffers[*column].complete(0, rows);
