@@ -321,12 +321,12 @@ fn canonical_is(raw: &str, expected: &str) -> bool {
 
 /// Line and column are computed only here, when they are needed.
 fn body_error(text: &str, mark: usize, fault: Fault) -> BodyError {
-    let offset = mark + fault.at;
-    let expected = match fault.kind {
-        FaultKind::TooDeep => return BodyError::TooDeep { offset, limit: MAX_DEPTH },
-        FaultKind::Expected(what) => what,
-    };
-    let at = text.floor_char_boundary(fault.at);
+    let offset = mark + fault.at();
+    if fault.kind == FaultKind::TooDeep {
+        return BodyError::TooDeep { offset, limit: MAX_DEPTH };
+    }
+    let expected = fault.kind.expected();
+    let at = text.floor_char_boundary(fault.at());
     let before = &text[..at];
     let line_start = memchr::memrchr(b'\n', before.as_bytes()).map_or(0, |it| it + 1);
     let line = 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count();

@@ -13,6 +13,8 @@
 //! Nothing goes through a float: a unit is a whole number of 10^-12 s, an amount a [`Decimal`],
 //! and the sum is rounded once, half to even.
 
+use std::borrow::Cow;
+
 use super::{
     cell::Misfit,
     number::{Decimal, NoDecimal},
@@ -23,8 +25,8 @@ use crate::plan::{Calendar, DurationUnit};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rules {
     unit: DurationUnit,
-    day: i128,
-    week: i128,
+    day: Unit,
+    week: Unit,
     exact: bool,
 }
 
@@ -33,11 +35,35 @@ const SECOND: i128 = 1_000_000_000_000;
 /// What a digit in the last place of a [`Decimal`]'s fraction is worth of a unit.
 const FRACTION: i128 = 1_000_000_000_000_000_000;
 
+/// The length of a unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Unit {
+    /// In 10^-12 s.
+    length: i128,
+    /// In seconds, if these are a whole number: most units are, and need no division.
+    seconds: Option<i128>,
+}
+
+impl Unit {
+    const MILLISECOND: Self = Self { length: SECOND / 1_000, seconds: None };
+    const SECOND: Self = Self::seconds(1);
+    const MINUTE: Self = Self::seconds(60);
+    const HOUR: Self = Self::seconds(3_600);
+
+    const fn seconds(seconds: i128) -> Self {
+        Self { length: seconds * SECOND, seconds: Some(seconds) }
+    }
+
+    fn new(length: i128) -> Self {
+        Self { length, seconds: (length % SECOND == 0).then_some(length / SECOND) }
+    }
+}
+
 impl Rules {
     pub(super) fn new(unit: DurationUnit, calendar: Calendar, exact: bool) -> Self {
         let day = millionths(calendar.seconds_per_day);
         let week = day.saturating_mul(millionths(calendar.days_per_week));
-        Self { unit, day: day.saturating_mul(1_000_000), week, exact }
+        Self { unit, day: Unit::new(day.saturating_mul(1_000_000)), week: Unit::new(week), exact }
     }
 
     /// Reads text.
@@ -68,10 +94,10 @@ impl Rules {
             DurationUnit::Text => {
                 return Err(Misfit::because("the column gives no unit for plain numbers"));
             }
-            DurationUnit::Millis => SECOND / 1_000,
-            DurationUnit::Seconds => SECOND,
-            DurationUnit::Minutes => 60 * SECOND,
-            DurationUnit::Hours => 3_600 * SECOND,
+            DurationUnit::Millis => Unit::MILLISECOND,
+            DurationUnit::Seconds => Unit::SECOND,
+            DurationUnit::Minutes => Unit::MINUTE,
+            DurationUnit::Hours => Unit::HOUR,
         };
         let mut sum = Sum::default();
         sum.add(decimal(text)?, unit)?;
@@ -89,7 +115,7 @@ impl Rules {
         // A year has no length in seconds: only none of them has.
         let date_units = [('Y', None), ('M', None), ('W', Some(self.week)), ('D', Some(self.day))];
         let time_units =
-            [('H', Some(3_600 * SECOND)), ('M', Some(60 * SECOND)), ('S', Some(SECOND))];
+            [('H', Some(Unit::HOUR)), ('M', Some(Unit::MINUTE)), ('S', Some(Unit::SECOND))];
         components(date, &date_units, sum)?;
         components(time, &time_units, sum)
     }
@@ -99,9 +125,9 @@ impl Rules {
         let mut units = vec![
             ('w', self.week),
             ('d', self.day),
-            ('h', 3_600 * SECOND),
-            ('m', 60 * SECOND),
-            ('s', SECOND),
+            ('h', Unit::HOUR),
+            ('m', Unit::MINUTE),
+            ('s', Unit::SECOND),
         ];
         let mut rest = text;
         while !rest.is_empty() {
@@ -111,7 +137,7 @@ impl Rules {
                 return Err(Misfit::SHAPE);
             }
             let (_, unit) = units.swap_remove(known);
-            sum.add(decimal(&amount.replace(',', "."))?, unit)?;
+            sum.add(decimal(&with_point(amount))?, unit)?;
             rest = after.trim_start_matches(' ');
         }
         Ok(())
@@ -126,12 +152,12 @@ fn millionths(number: f64) -> i128 {
 }
 
 /// Adds components such as `2H30M`, whose units stand in the order of `units`.
-fn components(text: &str, mut units: &[(char, Option<i128>)], sum: &mut Sum) -> Result<(), Misfit> {
+fn components(text: &str, mut units: &[(char, Option<Unit>)], sum: &mut Sum) -> Result<(), Misfit> {
     let mut rest = text;
     while !rest.is_empty() {
         let (amount, letter, after) = component(rest)?;
         let known = units.iter().position(|(it, _)| *it == letter).ok_or(Misfit::SHAPE)?;
-        let amount = decimal(&amount.replace(',', "."))?;
+        let amount = decimal(&with_point(amount))?;
         match units[known].1 {
             Some(unit) => sum.add(amount, unit)?,
             None if amount.is_zero() => {}
@@ -171,9 +197,14 @@ fn clock(text: &str, sum: &mut Sum) -> Result<(), Misfit> {
     {
         return Err(Misfit::SHAPE);
     }
-    sum.add(decimal(hours)?, 3_600 * SECOND)?;
-    sum.add(decimal(minutes)?, 60 * SECOND)?;
-    sum.add(decimal(seconds.unwrap_or("00"))?, SECOND)
+    sum.add(decimal(hours)?, Unit::HOUR)?;
+    sum.add(decimal(minutes)?, Unit::MINUTE)?;
+    sum.add(decimal(seconds.unwrap_or("00"))?, Unit::SECOND)
+}
+
+/// Fractions are written with a comma or a point.
+fn with_point(amount: &str) -> Cow<'_, str> {
+    if amount.contains(',') { amount.replace(',', ".").into() } else { amount.into() }
 }
 
 fn decimal(text: &str) -> Result<Decimal, Misfit> {
@@ -193,14 +224,20 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, amount: Decimal, unit: i128) -> Result<(), Misfit> {
+    fn add(&mut self, amount: Decimal, unit: Unit) -> Result<(), Misfit> {
         let sign = if amount.negative { -1 } else { 1 };
+        if let Some(seconds) = unit.seconds
+            && !amount.has_fraction()
+        {
+            let whole = i128::from(amount.whole).checked_mul(seconds).ok_or(Misfit::RANGE)?;
+            self.whole += sign * whole;
+            return Ok(());
+        }
+        let unit = unit.length;
         let whole = i128::from(amount.whole).checked_mul(unit).ok_or(Misfit::RANGE)?;
         let fraction = i128::from(amount.fraction).checked_mul(unit).ok_or(Misfit::RANGE)?;
-        self.whole += sign * (whole / SECOND);
-        self.fraction += sign * ((whole % SECOND) * FRACTION);
-        self.whole += sign * (fraction / (SECOND * FRACTION));
-        self.fraction += sign * (fraction % (SECOND * FRACTION));
+        self.whole += sign * (whole / SECOND + fraction / (SECOND * FRACTION));
+        self.fraction += sign * ((whole % SECOND) * FRACTION + fraction % (SECOND * FRACTION));
         if amount.beyond && unit != 0 {
             self.beyond = sign;
         }
@@ -210,8 +247,10 @@ impl Sum {
     /// The sum in whole seconds, rounded half to even or not at all.
     fn seconds(mut self, negative: bool, exact: bool) -> Result<i64, Misfit> {
         const ONE: i128 = SECOND * FRACTION;
-        self.whole += self.fraction.div_euclid(ONE);
-        self.fraction = self.fraction.rem_euclid(ONE);
+        if self.fraction != 0 {
+            self.whole += self.fraction.div_euclid(ONE);
+            self.fraction = self.fraction.rem_euclid(ONE);
+        }
         if exact && (self.fraction != 0 || self.beyond != 0) {
             return Err(Misfit::because("it is not a whole number of seconds"));
         }

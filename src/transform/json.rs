@@ -14,21 +14,62 @@
 pub(super) const MAX_DEPTH: u32 = 128;
 
 /// What is wrong with the text, and where; line and column are computed only when asked for.
+///
+/// It is small, because every step of the parser returns it or its own result in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// The byte offset in the parsed text.
-    pub(super) at: usize,
-    /// What is wrong there.
+    at: u32,
     pub(super) kind: FaultKind,
 }
 
-/// What is wrong with the text.
+impl Fault {
+    fn new(at: usize, kind: FaultKind) -> Self {
+        Self { at: u32::try_from(at).unwrap_or(u32::MAX), kind }
+    }
+
+    /// The byte offset in the parsed text.
+    pub(super) fn at(self) -> usize {
+        self.at as usize
+    }
+}
+
+/// What is wrong with the text: nested too deep, or something else should stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultKind {
-    /// Something else should stand there.
-    Expected(&'static str),
-    /// Nested deeper than [`MAX_DEPTH`].
     TooDeep,
+    Value,
+    Digit,
+    Key,
+    Colon,
+    CommaOrBrace,
+    CommaOrBracket,
+    ClosingQuote,
+    ControlCharacter,
+    Escape,
+    HexDigits,
+    LoneSurrogate,
+    End,
+}
+
+impl FaultKind {
+    /// What should stand there.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::TooDeep => "less nesting",
+            Self::Value => "a value",
+            Self::Digit => "a digit",
+            Self::Key => "a key in quotes",
+            Self::Colon => "`:`",
+            Self::CommaOrBrace => "`,` or `}`",
+            Self::CommaOrBracket => "`,` or `]`",
+            Self::ClosingQuote => "the closing quote of a string",
+            Self::ControlCharacter => "no raw control character in a string",
+            Self::Escape => "an escape that JSON has",
+            Self::HexDigits => "four hexadecimal digits after `\\u`",
+            Self::LoneSurrogate => "no lone surrogate in a string",
+            Self::End => "nothing after the value",
+        }
+    }
 }
 
 /// A value without parts.
@@ -139,8 +180,9 @@ impl<'t> Parser<'t> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    pub(super) fn expected<T>(&self, what: &'static str) -> Result<T, Fault> {
-        Err(Fault { at: self.at, kind: FaultKind::Expected(what) })
+    #[cold]
+    fn fault<T>(&self, kind: FaultKind) -> Result<T, Fault> {
+        Err(Fault::new(self.at, kind))
     }
 
     #[inline]
@@ -156,7 +198,7 @@ impl<'t> Parser<'t> {
         self.skip_whitespace();
         match self.byte() {
             Some(byte) => Ok(byte),
-            None => self.expected("a value"),
+            None => self.fault(FaultKind::Value),
         }
     }
 
@@ -164,7 +206,7 @@ impl<'t> Parser<'t> {
     #[inline]
     pub(super) fn open(&mut self, close: u8) -> Result<bool, Fault> {
         if self.depth == MAX_DEPTH {
-            return Err(Fault { at: self.at, kind: FaultKind::TooDeep });
+            return self.fault(FaultKind::TooDeep);
         }
         self.depth += 1;
         self.at += 1;
@@ -191,8 +233,8 @@ impl<'t> Parser<'t> {
                 self.depth -= 1;
                 Ok(false)
             }
-            _ if close == b'}' => self.expected("`,` or `}`"),
-            _ => self.expected("`,` or `]`"),
+            _ if close == b'}' => self.fault(FaultKind::CommaOrBrace),
+            _ => self.fault(FaultKind::CommaOrBracket),
         }
     }
 
@@ -201,7 +243,7 @@ impl<'t> Parser<'t> {
     pub(super) fn quote(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         if self.byte() != Some(b'"') {
-            return self.expected("a key in quotes");
+            return self.fault(FaultKind::Key);
         }
         self.at += 1;
         Ok(())
@@ -223,7 +265,7 @@ impl<'t> Parser<'t> {
     pub(super) fn colon(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         if self.byte() != Some(b':') {
-            return self.expected("`:`");
+            return self.fault(FaultKind::Colon);
         }
         self.at += 1;
         Ok(())
@@ -246,8 +288,8 @@ impl<'t> Parser<'t> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return self.expected("no raw control character in a string"),
-                None => return self.expected("the closing quote of a string"),
+                Some(_) => return self.fault(FaultKind::ControlCharacter),
+                None => return self.fault(FaultKind::ClosingQuote),
             }
         }
     }
@@ -259,21 +301,21 @@ impl<'t> Parser<'t> {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u') => {
                 let Some(code) = hex4(bytes, self.at + 2) else {
-                    return self.expected("four hexadecimal digits after `\\u`");
+                    return self.fault(FaultKind::HexDigits);
                 };
                 if is_high_surrogate(code) {
                     let follows = bytes.get(self.at + 6..self.at + 8) == Some(b"\\u".as_slice());
                     match hex4(bytes, self.at + 8) {
                         Some(0xdc00..0xe000) if follows => self.at += 12,
-                        _ => return self.expected("no lone surrogate in a string"),
+                        _ => return self.fault(FaultKind::LoneSurrogate),
                     }
                 } else if (0xdc00..0xe000).contains(&code) {
-                    return self.expected("no lone surrogate in a string");
+                    return self.fault(FaultKind::LoneSurrogate);
                 } else {
                     self.at += 6;
                 }
             }
-            _ => return self.expected("an escape that JSON has"),
+            _ => return self.fault(FaultKind::Escape),
         }
         Ok(())
     }
@@ -290,13 +332,13 @@ impl<'t> Parser<'t> {
             b'n' => self.word("null").map(|()| Scalar::Null),
             b't' => self.word("true").map(|()| Scalar::Boolean(true)),
             b'f' => self.word("false").map(|()| Scalar::Boolean(false)),
-            _ => self.expected("a value"),
+            _ => self.fault(FaultKind::Value),
         }
     }
 
     fn word(&mut self, word: &str) -> Result<(), Fault> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return self.expected("a value");
+            return self.fault(FaultKind::Value);
         }
         self.at += word.len();
         Ok(())
@@ -331,7 +373,7 @@ impl<'t> Parser<'t> {
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
         }
-        if self.at == start { self.expected("a digit") } else { Ok(()) }
+        if self.at == start { self.fault(FaultKind::Digit) } else { Ok(()) }
     }
 
     /// Consumes and checks the next value; gives its text.
@@ -373,7 +415,7 @@ impl<'t> Parser<'t> {
     /// Checks that nothing follows the root value.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
-        if self.at == self.text.len() { Ok(()) } else { self.expected("nothing after the value") }
+        if self.at == self.text.len() { Ok(()) } else { self.fault(FaultKind::End) }
     }
 }
 
