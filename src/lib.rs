@@ -3,4 +3,11 @@
 pub mod plan;
 pub mod config;
 pub mod extract;
+pub mod transform;
+pub mod load;
+pub mod run;
+pub mod error;
 pub mod sim;
+pub mod cli;
+
+pub use error::Error;

@@ -1,0 +1,114 @@
+//! What a page has given so far.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use serde_json::Value;
+
+use super::{
+    Notices, Reject,
+    buffer::Buffer,
+    cell::{Desk, Misfit},
+    columns::{Columns, ContextSource},
+    instant::Irregular,
+    json::{Parser, Scalar},
+    record::{found, reason},
+};
+use crate::plan::SliceContext;
+
+/// Rows, rejects and counts of a page.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// One a column of the schema. Cells of the context are there once until the page ends.
+    pub(super) buffers: Vec<Buffer>,
+    desks: Vec<Desk>,
+    pub(super) rows: usize,
+    pub(super) irregular: Irregular,
+    pub(super) notices: Notices,
+    pub(super) rejects: Vec<Reject>,
+    /// One a record.
+    pub(super) identities: Vec<u64>,
+    /// Set if a value of the context does not fit: then no record does.
+    pub(super) context_misfit: Option<(Option<usize>, String)>,
+}
+
+impl Output {
+    /// Nothing yet, with room for as many rows as are likely to come.
+    pub(super) fn new(
+        plan: &Columns,
+        schema: &SchemaRef,
+        context: &SliceContext,
+        likely_rows: usize,
+    ) -> Self {
+        let fields = schema.fields().iter();
+        let mut output = Self {
+            buffers: fields.map(|it| Buffer::new(it.data_type(), likely_rows)).collect(),
+            desks: plan.declared.iter().map(|it| Desk::new(&it.kind)).collect(),
+            rows: 0,
+            irregular: Irregular::default(),
+            notices: Notices::default(),
+            rejects: Vec::new(),
+            identities: Vec::with_capacity(likely_rows),
+            context_misfit: None,
+        };
+        for (column, source) in &plan.context {
+            let (values, name): (&BTreeMap<String, Value>, _) = match source {
+                ContextSource::Parent(name) => (&context.parent, name),
+                ContextSource::Slice(name) => (&context.slice, name),
+            };
+            output.context(plan, *column, values.get(name).unwrap_or(&Value::Null));
+        }
+        output
+    }
+
+    /// Adds the one cell of a column of the context; it goes through the same conversion as a value
+    /// of a page.
+    fn context(&mut self, plan: &Columns, column: usize, value: &Value) {
+        let raw = value.to_string();
+        let mut parser = Parser::new(&raw);
+        let strategy = &plan.declared[column].strategy;
+        let added = match parser.peek() {
+            Ok(b'{' | b'[') => strategy
+                .composite(&raw, &mut self.buffers[column])
+                .unwrap_or(Err(Misfit::SHAPE))
+                .map_err(|misfit| (strategy.name(), misfit))
+                .map(|_| ()),
+            Ok(first) => match parser.scalar(first) {
+                Ok(scalar) => self.store(plan, column, &scalar),
+                Err(_) => Err((strategy.name(), Misfit::SHAPE)),
+            },
+            Err(_) => Err((strategy.name(), Misfit::SHAPE)),
+        };
+        if let Err((expected, misfit)) = added {
+            self.buffers[column].null();
+            self.context_misfit
+                .get_or_insert_with(|| (Some(column), reason(expected, &found(&raw), misfit)));
+        }
+    }
+
+    /// Adds a cell, or says what type the column expected.
+    #[inline]
+    pub(super) fn store(
+        &mut self,
+        plan: &Columns,
+        column: usize,
+        scalar: &Scalar<'_>,
+    ) -> Result<(), (&'static str, Misfit)> {
+        let strategy = &plan.declared[column].strategy;
+        let (buffer, desk) = (&mut self.buffers[column], &mut self.desks[column]);
+        strategy
+            .scalar(scalar, buffer, desk, &mut self.irregular)
+            .map_err(|misfit| (strategy.name(), misfit))
+    }
+
+    /// Takes back every row from `rows` on, as if their record had not been met.
+    pub(super) fn take_back(&mut self, plan: &Columns, rows: usize, irregular: Irregular) {
+        self.rows = rows;
+        self.irregular = irregular;
+        // Cells of the context stay: they are there once, whatever the number of rows.
+        let extra = plan.declared.len()..self.buffers.len();
+        for column in plan.by_level.iter().flatten().copied().chain(extra) {
+            self.buffers[column].truncate(rows);
+        }
+    }
+}
