@@ -289,17 +289,20 @@ impl StagedStream {
 pub(super) fn recover(store: &Store, pipeline: &Name) -> Result<(), WriteError> {
     let directory = format!("_tracklake/{pipeline}/journal");
     let mut records = Vec::new();
+    let mut uncommitted = Vec::new();
     for entry in store.list(&directory)? {
         let path = format!("{directory}/{}", entry.name);
-        // Anything else is a record that was not committed; the next one replaces it.
-        if path.strip_suffix(".json").is_some()
-            && let Some(record) = read::<Record>(store, &path)?
-        {
+        if path.strip_suffix(".json").is_none() {
+            uncommitted.push(path);
+        } else if let Some(record) = read::<Record>(store, &path)? {
             records.push((path, record));
         }
     }
     for (path, record) in &records {
         apply(store, pipeline, path, record)?;
+    }
+    for path in &uncommitted {
+        store.remove(path)?;
     }
     store.remove_all(&staging(pipeline))
 }
