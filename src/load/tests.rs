@@ -190,11 +190,11 @@ fn one_row_of_a_key_stays() {
     let on = |day, text| TestRow { day, ..row(1, 0, text) };
     let older = on(Some(1), "z");
     let newer = on(Some(2), "a");
-    let never = on(None, "zz");
+    let undated = on(None, "zz");
     let moved = TestRow { start: row(1, 5, "").start, ..newer.clone() };
     for (mode, rows, expected, counts) in [
         (newest_by_day.clone(), vec![newer.clone(), older.clone()], newer.clone(), (0, 1)),
-        (newest_by_day.clone(), vec![never.clone(), older.clone()], older.clone(), (0, 1)),
+        (newest_by_day.clone(), vec![undated.clone(), older.clone()], older.clone(), (0, 1)),
         (newest_by_day.clone(), vec![newer.clone(); 3], newer.clone(), (2, 0)),
         (newest_by_day.clone(), vec![newer.clone(), moved.clone()], moved.clone(), (0, 1)),
         (
@@ -222,7 +222,7 @@ fn one_row_of_a_key_stays() {
 
             let found = read(dir.path(), FormatPlan::Parquet);
             let found: Vec<_> = found.into_values().flatten().collect();
-            assert_eq!(found, [expected.clone()], "{mode:?} {rows:?}");
+            assert_eq!(found, std::slice::from_ref(&expected), "{mode:?} {rows:?}");
         }
     }
 }
@@ -416,6 +416,29 @@ fn a_destination_that_cannot_be_written_is_named() {
         let err = writer.finish().unwrap().publish().unwrap_err();
         assert!(err.to_string().contains(&format!("/{}/p/s", format.directory())), "{err}");
     });
+}
+
+#[test]
+fn a_commit_that_meets_an_obstacle_is_finished_by_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = dir.path().join("parquet/p/s");
+    fs::create_dir_all(&dataset).unwrap();
+    let obstacle = dataset.join("date=2024-07-26");
+    put(&obstacle, "");
+    let destination = support::open(dir.path(), &FORMATS[..1]);
+    let mut writer = writer(&destination);
+    let rows = [row(1, 0, "a"), row(2, 1, "b")];
+    writer.write(batch(&rows)).unwrap();
+
+    let err = writer.finish().unwrap().publish().unwrap_err();
+    assert!(err.to_string().contains("date=2024-07-26"), "{err}");
+    destination.close();
+    fs::remove_file(obstacle).unwrap();
+    drop(support::open(dir.path(), &FORMATS[..1]));
+
+    let found: Vec<_> = read(dir.path(), FORMATS[0]).into_values().flatten().collect();
+    assert_eq!(found, rows);
+    assert!(!names(dir.path()).iter().any(|it| it.contains("staging") || it.contains("journal")));
 }
 
 #[test]
