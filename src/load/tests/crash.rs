@@ -11,7 +11,7 @@ use crate::{
 const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
 
 fn old() -> Vec<TestRow> {
-    vec![row(1, 0, "old"), row(2, 1, "old"), row(3, 2, "old")]
+    vec![row(1, 0, "old"), row(2, 1, "old")]
 }
 
 fn new() -> Vec<TestRow> {
@@ -65,8 +65,9 @@ fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
             || dir.path().join("_tracklake/p/journal/s.json").exists()
             || tree(dir.path()) == after;
 
-        // The run that finishes it is ended, too.
-        for changes in 0.. {
+        // The run that finishes it is ended, too. Not after every change: the places where the
+        // first run ended shift these.
+        for changes in (0..).step_by(3) {
             let again = tempfile::tempdir().unwrap();
             copy(dir.path(), again.path());
             let store = Store::open(again.path()).unwrap();
