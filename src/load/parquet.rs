@@ -9,7 +9,7 @@
 //! All of it zstd(1). Which text repeats is measured in the file's first rows. Nothing in the file
 //! says when, where or in which run it was written.
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray as _, RecordBatch},
@@ -41,13 +41,14 @@ const ROW_GROUP_ROWS: usize = 128 * 1_024;
 /// Encoded bytes of a row group, about, at most: it is in memory until it is complete.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 /// The first rows, by which dictionaries are decided.
-const SAMPLE_ROWS: usize = 4_096;
+const SAMPLE_ROWS: usize = 2_048;
 /// Who wrote the file, in the form that readers parse.
 const CREATED_BY: &str = concat!("tracklake version ", env!("CARGO_PKG_VERSION"));
 
 /// Writes a Parquet file.
 pub(super) struct ParquetWriter {
     context: FileContext,
+    path: PathBuf,
     rows: u64,
     state: State,
 }
@@ -61,7 +62,8 @@ enum State {
 impl ParquetWriter {
     /// Starts the file.
     pub(super) fn new(file: StagingFile, context: &FileContext) -> Self {
-        Self { context: context.clone(), rows: 0, state: State::Empty(Some(file)) }
+        let path = file.absolute().to_owned();
+        Self { context: context.clone(), path, rows: 0, state: State::Empty(Some(file)) }
     }
 
     fn open(&mut self, sample: &RecordBatch) -> Result<&mut ArrowWriter<StagingFile>, WriteError> {
@@ -69,7 +71,7 @@ impl ParquetWriter {
             && let Some(file) = file.take()
         {
             let properties = properties(&self.context, sample);
-            let path = file.absolute().to_owned();
+            let path = self.path.clone();
             let writer =
                 ArrowWriter::try_new(file, Arc::clone(&self.context.schema), Some(properties))
                     .map_err(|source| WriteError::Parquet { action: "write", path, source })?;
@@ -79,7 +81,7 @@ impl ParquetWriter {
             State::Open(writer) => Ok(writer),
             State::Empty(_) => Err(WriteError::Parquet {
                 action: "write",
-                path: std::path::PathBuf::new(),
+                path: self.path.clone(),
                 source: ParquetError::General("the writer failed before".to_owned()),
             }),
         }
