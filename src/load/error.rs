@@ -1,0 +1,127 @@
+//! Why rows could not be written.
+
+use std::{io, path::PathBuf};
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+use thiserror::Error;
+
+/// Why rows could not be written, or a destination could not be opened.
+///
+/// No message contains its source; whoever prints it prints the chain.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The file system refused.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// The attempt, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A Parquet file could not be encoded, or what was written cannot be read back.
+    #[error("cannot {action} Parquet file `{}`", path.display())]
+    Parquet {
+        /// The attempt, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: ParquetError,
+    },
+    /// Rows could not be brought into the form in which they are sorted, or out of it.
+    #[error("cannot sort the rows of stream `{stream}`")]
+    Sort {
+        /// The stream.
+        stream: String,
+        /// What went wrong.
+        source: ArrowError,
+    },
+    /// A batch does not have the stream's schema.
+    #[error("stream `{stream}`: a batch has the columns {found}, the stream has {expected}")]
+    Schema {
+        /// The stream.
+        stream: String,
+        /// The batch's columns and types.
+        found: String,
+        /// The stream's columns and types.
+        expected: String,
+    },
+    /// The plan names a column that the stream does not have.
+    #[error("stream `{stream}` has no column `{column}`")]
+    NoColumn {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+    },
+    /// Rows cannot be partitioned by a column of this type, or a format cannot write it.
+    #[error("column `{column}`: {use_} does not take the type {found}")]
+    Type {
+        /// The column.
+        column: String,
+        /// What it was meant for.
+        use_: &'static str,
+        /// The column's type.
+        found: String,
+    },
+    /// A path would lead out of the destination.
+    #[error("`{path}` would leave the destination `{}`", root.display())]
+    Outside {
+        /// The path.
+        path: String,
+        /// The destination.
+        root: PathBuf,
+    },
+    /// Another run of the pipeline is writing.
+    #[error("pipeline `{pipeline}` is held by {holder}")]
+    Locked {
+        /// The pipeline.
+        pipeline: String,
+        /// The run and the process that hold it.
+        holder: String,
+    },
+    /// A file of ours in `_tracklake` cannot be understood.
+    #[error("`{}` is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends to make sense.
+        source: serde_json::Error,
+    },
+    /// A file of ours in `_tracklake` was written by a program with other rules.
+    #[error("`{}` has version {found}, this program knows version {known}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// Ours.
+        known: u32,
+    },
+    /// A committed file is neither where it was staged nor where it goes.
+    #[error(
+        "`{}` promises `{path}`, which is neither there nor at `{staged}`", record.display()
+    )]
+    Lost {
+        /// The journal record.
+        record: PathBuf,
+        /// Where the file goes.
+        path: String,
+        /// Where it was staged.
+        staged: String,
+    },
+    /// A staged file is not what was written.
+    #[error("`{}` reads back with {found}, {expected} was written", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+}

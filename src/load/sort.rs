@@ -1,0 +1,495 @@
+//! Rows as bytes, sorted within a memory budget; pure but for unnamed temporary files.
+//!
+//! ```text
+//! push        (partition, key | rest) …                    in any order
+//!   buffer    up to the budget, then sorted
+//!   spill     one sorted run a full buffer, in a file without a name
+//!   merge     runs, k at a time                            in order of (partition, key | rest)
+//! ```
+//!
+//! A row's bytes compare as its columns do (arrow-row), so that sorting is comparing memory and a
+//! spilled row is read back without being understood. Memory is the budget while rows come, and a
+//! small read buffer a run while they go, whatever their number.
+
+use std::{
+    cmp::Ordering,
+    collections::BinaryHeap,
+    fs::File,
+    io::{BufReader, BufWriter, Read as _, Seek as _, Write as _},
+    path::PathBuf,
+};
+
+use super::{
+    WriteError,
+    partition::Ordinal,
+    store::{Store, io_error},
+};
+
+/// How many runs are merged at once.
+const FAN_IN: usize = 64;
+/// The read buffer of a run.
+const READ_BYTES: usize = 1 << 16;
+
+/// A row: its partition, and columns that compare as bytes, the key's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row<'a> {
+    /// Its partition.
+    pub(super) partition: Ordinal,
+    /// How many of the bytes are its key.
+    pub(super) key_len: usize,
+    /// Its columns.
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// The bytes of its key.
+    pub(super) fn key(&self) -> &'a [u8] {
+        &self.bytes[..self.key_len]
+    }
+}
+
+/// Takes rows in any order.
+#[derive(Debug)]
+pub(super) struct Sorter {
+    store: Store,
+    /// The directory of the temporary files.
+    directory: String,
+    budget: usize,
+    buffer: Buffer,
+    runs: Vec<Run>,
+}
+
+impl Sorter {
+    /// Holds up to `budget` bytes of rows in memory, and the others in `directory`.
+    pub(super) fn new(store: &Store, directory: &str, budget: usize) -> Self {
+        Self {
+            store: store.clone(),
+            directory: directory.to_owned(),
+            budget,
+            buffer: Buffer::new((budget / 16).clamp(1 << 12, 1 << 20)),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Takes a row.
+    pub(super) fn push(&mut self, row: Row<'_>) -> Result<(), WriteError> {
+        if !self.buffer.rows.is_empty() && self.buffer.bytes + row.bytes.len() > self.budget {
+            self.spill()?;
+        }
+        self.buffer.push(row);
+        Ok(())
+    }
+
+    /// All rows that were pushed.
+    pub(super) fn finish(mut self) -> Result<Sorted, WriteError> {
+        if self.runs.is_empty() {
+            self.buffer.sort();
+            return Ok(Sorted { buffer: self.buffer, runs: Vec::new() });
+        }
+        // Once there are runs, the memory is worth more to those who encode.
+        if !self.buffer.rows.is_empty() {
+            self.spill()?;
+        }
+        while self.runs.len() > FAN_IN {
+            self.runs.sort_by_key(|it| std::cmp::Reverse(it.rows));
+            let few = (self.runs.len() - FAN_IN + 1).min(FAN_IN);
+            self.merge_last(few)?;
+        }
+        Ok(Sorted { buffer: Buffer::new(0), runs: self.runs })
+    }
+
+    fn spill(&mut self) -> Result<(), WriteError> {
+        self.buffer.sort();
+        let mut writer = RunWriter::new(&self.store, &self.directory)?;
+        for at in 0..self.buffer.rows.len() {
+            writer.write(self.buffer.row(at))?;
+        }
+        self.buffer.clear();
+        self.runs.push(writer.finish(0)?);
+        // Runs of one level are merged into one of the next, so that a row is rewritten once a
+        // level: the logarithm of their number.
+        while let Some(level) = self.runs.last().map(|it| it.level)
+            && self.runs.iter().rev().take_while(|it| it.level == level).count() >= FAN_IN
+        {
+            self.merge_last(FAN_IN)?;
+        }
+        Ok(())
+    }
+
+    /// Merges the last `count` runs into one.
+    fn merge_last(&mut self, count: usize) -> Result<(), WriteError> {
+        let runs = self.runs.split_off(self.runs.len() - count);
+        let level = runs.iter().map(|it| it.level).max().unwrap_or_default() + 1;
+        let mut writer = RunWriter::new(&self.store, &self.directory)?;
+        let mut merge = Merge::new([(Origin::New, Sorted { buffer: Buffer::new(0), runs })])?;
+        while let Some((_, row)) = merge.next()? {
+            writer.write(row)?;
+        }
+        self.runs.push(writer.finish(level)?);
+        Ok(())
+    }
+}
+
+/// Rows in memory.
+#[derive(Debug)]
+struct Buffer {
+    /// Filled one after the other, so that growing never copies.
+    chunks: Vec<Vec<u8>>,
+    chunk_bytes: usize,
+    rows: Vec<Entry>,
+    /// What the rows take.
+    bytes: usize,
+}
+
+/// Where a row is in a buffer; what decides most comparisons is beside it.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    partition: Ordinal,
+    prefix: u64,
+    chunk: u32,
+    start: u32,
+    len: u32,
+    key_len: u32,
+}
+
+impl Buffer {
+    fn new(chunk_bytes: usize) -> Self {
+        Self { chunks: Vec::new(), chunk_bytes, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, row: Row<'_>) {
+        let len = row.bytes.len();
+        if self.chunks.last().is_none_or(|it| it.capacity() - it.len() < len) {
+            self.chunks.push(Vec::with_capacity(self.chunk_bytes.max(len)));
+        }
+        let chunk = self.chunks.len() - 1;
+        let start = self.chunks[chunk].len();
+        self.chunks[chunk].extend_from_slice(row.bytes);
+        self.rows.push(Entry {
+            partition: row.partition,
+            prefix: prefix(row.bytes),
+            chunk: word(chunk),
+            start: word(start),
+            len: word(len),
+            key_len: word(row.key_len),
+        });
+        self.bytes += len + size_of::<Entry>();
+    }
+
+    fn sort(&mut self) {
+        let Self { chunks, rows, .. } = self;
+        rows.sort_unstable_by(|a, b| {
+            (a.partition, a.prefix)
+                .cmp(&(b.partition, b.prefix))
+                .then_with(|| bytes(chunks, a).cmp(bytes(chunks, b)))
+        });
+    }
+
+    fn row(&self, at: usize) -> Row<'_> {
+        let entry = &self.rows[at];
+        Row {
+            partition: entry.partition,
+            key_len: entry.key_len as usize,
+            bytes: bytes(&self.chunks, entry),
+        }
+    }
+
+    /// Gives the memory back: the next buffer may have other sizes.
+    fn clear(&mut self) {
+        *self = Self::new(self.chunk_bytes);
+    }
+}
+
+fn bytes<'a>(chunks: &'a [Vec<u8>], entry: &Entry) -> &'a [u8] {
+    let start = entry.start as usize;
+    &chunks[entry.chunk as usize][start..start + entry.len as usize]
+}
+
+/// The first bytes as a number that compares as they do.
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let len = bytes.len().min(8);
+    first[..len].copy_from_slice(&bytes[..len]);
+    u64::from_be_bytes(first)
+}
+
+/// Lengths in a buffer: an Arrow array of text is below 2 GiB, so a row of them is below 4 GiB
+/// unless a record is larger than any response may be.
+fn word(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// A sorted run in a temporary file.
+#[derive(Debug)]
+struct Run {
+    directory: PathBuf,
+    file: File,
+    rows: u64,
+    level: u32,
+}
+
+struct RunWriter {
+    directory: PathBuf,
+    writer: BufWriter<File>,
+    rows: u64,
+}
+
+impl RunWriter {
+    fn new(store: &Store, directory: &str) -> Result<Self, WriteError> {
+        let temporary = store.temporary(directory)?;
+        let writer = BufWriter::with_capacity(1 << 18, temporary.file);
+        Ok(Self { directory: temporary.directory, writer, rows: 0 })
+    }
+
+    fn write(&mut self, row: Row<'_>) -> Result<(), WriteError> {
+        let mut header = [0; 16];
+        header[..8].copy_from_slice(&row.partition.0.to_le_bytes());
+        header[8..12].copy_from_slice(&word(row.bytes.len()).to_le_bytes());
+        header[12..].copy_from_slice(&word(row.key_len).to_le_bytes());
+        self.rows += 1;
+        self.writer
+            .write_all(&header)
+            .and_then(|()| self.writer.write_all(row.bytes))
+            .map_err(io_error("write a temporary file in", &self.directory))
+    }
+
+    fn finish(self, level: u32) -> Result<Run, WriteError> {
+        let Self { directory, writer, rows } = self;
+        let file = writer
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .map_err(io_error("write a temporary file in", &directory))?;
+        Ok(Run { directory, file, rows, level })
+    }
+}
+
+/// Reads a run from its start.
+#[derive(Debug)]
+struct RunReader {
+    directory: PathBuf,
+    reader: BufReader<File>,
+    left: u64,
+}
+
+impl RunReader {
+    fn new(run: &Run) -> Result<Self, WriteError> {
+        let open = || {
+            let mut file = run.file.try_clone()?;
+            file.rewind()?;
+            Ok(file)
+        };
+        let file = open().map_err(io_error("read a temporary file in", &run.directory))?;
+        let reader = BufReader::with_capacity(READ_BYTES, file);
+        Ok(Self { directory: run.directory.clone(), reader, left: run.rows })
+    }
+
+    /// Reads the next row into `head`, or says that there is none.
+    fn read(&mut self, head: &mut Head) -> Result<bool, WriteError> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        self.left -= 1;
+        let mut read = || {
+            let mut header = [0; 16];
+            self.reader.read_exact(&mut header)?;
+            let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3, k0, k1, k2, k3] = header;
+            head.partition = Ordinal(u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]));
+            head.key_len = u32::from_le_bytes([k0, k1, k2, k3]) as usize;
+            head.bytes.resize(u32::from_le_bytes([l0, l1, l2, l3]) as usize, 0);
+            self.reader.read_exact(&mut head.bytes)
+        };
+        read().map_err(io_error("read a temporary file in", &self.directory))?;
+        Ok(true)
+    }
+}
+
+/// Rows that can be read in order, or looked through in any.
+#[derive(Debug)]
+pub(super) struct Sorted {
+    buffer: Buffer,
+    runs: Vec<Run>,
+}
+
+impl Sorted {
+    /// Shows every row to `see`, in no order that means anything.
+    pub(super) fn scan(
+        &self,
+        mut see: impl FnMut(Row<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        for at in 0..self.buffer.rows.len() {
+            see(self.buffer.row(at))?;
+        }
+        let mut head = Head::new(Origin::New, 0);
+        for run in &self.runs {
+            let mut reader = RunReader::new(run)?;
+            while reader.read(&mut head)? {
+                see(head.row())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whose rows they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// As they came.
+    New,
+    /// The one row of a key that came in several partitions.
+    Settled,
+}
+
+/// Several inputs as one sequence in order.
+#[derive(Debug)]
+pub(super) struct Merge {
+    inputs: Vec<Input>,
+    heads: BinaryHeap<Head>,
+    /// Whether the first of the heads has been handed out.
+    is_taken: bool,
+}
+
+#[derive(Debug)]
+enum Input {
+    Memory { buffer: Buffer, next: usize },
+    Run(RunReader),
+}
+
+impl Input {
+    fn read(&mut self, head: &mut Head) -> Result<bool, WriteError> {
+        match self {
+            Self::Memory { buffer, next } => {
+                if *next == buffer.rows.len() {
+                    return Ok(false);
+                }
+                let row = buffer.row(*next);
+                head.partition = row.partition;
+                head.key_len = row.key_len;
+                head.bytes.clear();
+                head.bytes.extend_from_slice(row.bytes);
+                *next += 1;
+                Ok(true)
+            }
+            Self::Run(reader) => reader.read(head),
+        }
+    }
+}
+
+impl Merge {
+    /// Starts to read the inputs.
+    pub(super) fn new(
+        sources: impl IntoIterator<Item = (Origin, Sorted)>,
+    ) -> Result<Self, WriteError> {
+        let mut merge = Self { inputs: Vec::new(), heads: BinaryHeap::new(), is_taken: false };
+        for (origin, sorted) in sources {
+            if !sorted.buffer.rows.is_empty() {
+                merge.add(origin, Input::Memory { buffer: sorted.buffer, next: 0 })?;
+            }
+            for run in &sorted.runs {
+                merge.add(origin, Input::Run(RunReader::new(run)?))?;
+            }
+        }
+        Ok(merge)
+    }
+
+    fn add(&mut self, origin: Origin, mut input: Input) -> Result<(), WriteError> {
+        let mut head = Head::new(origin, self.inputs.len());
+        if input.read(&mut head)? {
+            self.heads.push(head);
+        }
+        self.inputs.push(input);
+        Ok(())
+    }
+
+    /// The next row and whose it is.
+    pub(super) fn next(&mut self) -> Result<Option<(Origin, Row<'_>)>, WriteError> {
+        if self.is_taken
+            && let Some(mut head) = self.heads.peek_mut()
+        {
+            let input = head.input;
+            if !self.inputs[input].read(&mut head)? {
+                std::collections::binary_heap::PeekMut::pop(head);
+            }
+        }
+        self.is_taken = true;
+        Ok(self.heads.peek().map(|head| (head.origin, head.row())))
+    }
+}
+
+/// The row that an input is at.
+#[derive(Debug)]
+struct Head {
+    origin: Origin,
+    input: usize,
+    partition: Ordinal,
+    key_len: usize,
+    bytes: Vec<u8>,
+}
+
+impl Head {
+    fn new(origin: Origin, input: usize) -> Self {
+        Self { origin, input, partition: Ordinal::NULL, key_len: 0, bytes: Vec::new() }
+    }
+
+    fn row(&self) -> Row<'_> {
+        Row { partition: self.partition, key_len: self.key_len, bytes: &self.bytes }
+    }
+}
+
+impl Ord for Head {
+    /// The smallest row is the greatest head, because a heap shows the greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.partition, &other.bytes).cmp(&(self.partition, &self.bytes))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Head {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_budget_gives_the_rows_in_order(
+            rows in vec((0u64..3, vec(any::<u8>(), 0..12)), 0..600),
+            budget in prop_oneof![Just(1), 1usize..4_000, Just(1 << 20)],
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path()).unwrap();
+            let mut sorter = Sorter::new(&store, "spill", budget);
+            for (partition, bytes) in &rows {
+                sorter.push(Row { partition: Ordinal(*partition), key_len: 0, bytes }).unwrap();
+            }
+
+            let sorted = sorter.finish().unwrap();
+            let mut seen = 0;
+            sorted.scan(|_| { seen += 1; Ok(()) }).unwrap();
+            let mut merge = Merge::new([(Origin::New, sorted)]).unwrap();
+            let mut found = Vec::new();
+            while let Some((_, row)) = merge.next().unwrap() {
+                found.push((row.partition.0, row.bytes.to_vec()));
+            }
+
+            let mut expected = rows;
+            expected.sort();
+            prop_assert_eq!(seen, found.len());
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A run ends after any number of changes to the disk; the next one finds all of it or none.
+
+use std::{fs, path::Path};
+
+use super::support::{FORMATS, TestRow, name, names, open, row, stream, tree, visible};
+use crate::{
+    load::{Destination, WriteError, commit, store::Store},
+    plan::{FormatPlan, WriteMode},
+};
+
+const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
+
+fn old() -> Vec<TestRow> {
+    vec![row(1, 0, "old"), row(2, 1, "old")]
+}
+
+fn new() -> Vec<TestRow> {
+    vec![row(1, 0, "new, and longer"), row(4, 3, "new")]
+}
+
+fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> {
+    let mode = WriteMode::Merge { key: vec![name("id")], newest_by: None };
+    let mut writer = destination.stream(&stream(mode), 1 << 20)?;
+    writer.write(super::support::batch(rows))?;
+    writer.finish()?.publish()?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// A destination in which a run was ended after `changes` changes, and whether it had ended.
+fn ended_after(changes: i64, base: &Path) -> (tempfile::TempDir, bool) {
+    let dir = tempfile::tempdir().unwrap();
+    copy(base, dir.path());
+    let destination = open(dir.path(), &BOTH);
+    destination.store().fuse.set(changes);
+    let is_done = write(&destination, &new()).is_ok();
+    (dir, is_done)
+}
+
+#[test]
+fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    write(&open(base.path(), &BOTH), &old()).unwrap();
+    let before = tree(base.path());
+    let (after, _) = ended_after(i64::MAX, base.path());
+    let after = tree(after.path());
+    assert_ne!(before, after);
+
+    let mut seen = Vec::new();
+    for changes in 0.. {
+        let (dir, is_done) = ended_after(changes, base.path());
+        let is_committed = is_done
+            || dir.path().join("_tracklake/p/journal/s.json").exists()
+            || tree(dir.path()) == after;
+
+        // The run that finishes it is ended, too. Not after every change: the places where the
+        // first run ended shift these.
+        for changes in (0..).step_by(3) {
+            let again = tempfile::tempdir().unwrap();
+            copy(dir.path(), again.path());
+            let store = Store::open(again.path()).unwrap();
+            store.fuse.set(changes);
+            let is_recovered = commit::recover(&store, &name("p")).is_ok();
+            drop(open(again.path(), &BOTH));
+            let expected = if is_committed { &after } else { &before };
+            assert!(
+                tree(again.path()) == *expected,
+                "ended after {changes}: {:?}",
+                names(again.path())
+            );
+            if is_recovered {
+                break;
+            }
+        }
+        seen.push(is_committed);
+        if is_done {
+            break;
+        }
+    }
+
+    assert!(seen.is_sorted(), "what is committed stays committed: {seen:?}");
+    assert!(seen.iter().filter(|it| **it).count() > 10, "{seen:?}");
+    assert!(seen.iter().filter(|it| !**it).count() > 10, "{seen:?}");
+}
+
+#[test]
+fn a_record_that_cannot_be_understood_stops_the_run_and_nothing_is_removed() {
+    let whole = r#"{"version": 1, "files_in": []"#;
+    for (content, expected) in [
+        (whole, "is damaged"),
+        ("", "is damaged"),
+        (r#"{"version": 1, "files": []}"#, "is damaged"),
+        (r#"{"version": 2, "unheard": "of"}"#, "has version 2, this program knows version 1"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write(&open(dir.path(), &BOTH), &old()).unwrap();
+        let journal = dir.path().join("_tracklake/p/journal");
+        let staged = dir.path().join("_tracklake/p/staging/run-r0/s");
+        fs::create_dir_all(&staged).unwrap();
+        put(&staged.join("0.parquet.staged"), "rows");
+        put(&journal.join("s.json"), content);
+        let before = tree(dir.path());
+
+        let plan = super::support::destination_plan(dir.path(), &BOTH);
+        let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+
+        assert!(err.to_string().ends_with(expected), "{err}");
+        assert!(err.to_string().contains("journal/s.json"), "{err}");
+        assert_eq!(tree(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_promised_file_that_is_nowhere_is_named() {
+    let base = tempfile::tempdir().unwrap();
+    write(&open(base.path(), &BOTH), &old()).unwrap();
+    let dir = (0..1_000)
+        .map(|changes| ended_after(changes, base.path()).0)
+        .find(|it| it.path().join("_tracklake/p/journal/s.json").exists())
+        .unwrap();
+    fs::remove_file(dir.path().join("_tracklake/p/staging/run-r1/s/0.parquet.staged")).unwrap();
+    let before = tree(dir.path());
+
+    let plan = super::support::destination_plan(dir.path(), &BOTH);
+    let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+
+    assert!(matches!(err, WriteError::Lost { .. }), "{err}");
+    assert!(
+        err.to_string()
+            .contains("neither there nor at `_tracklake/p/staging/run-r1/s/0.parquet.staged`"),
+        "{err}"
+    );
+    assert_eq!(tree(dir.path()), before);
+}
+
+#[test]
+fn a_record_that_names_files_elsewhere_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("precious");
+    put(&outside, "data");
+    let root = dir.path().join("output");
+    write(&open(&root, &BOTH), &old()).unwrap();
+    let record = r#"{
+        "version": 1, "files_in": [], "files_out": ["../precious"],
+        "manifest": {
+            "version": 1, "pipeline": "p", "stream": "s", "run": "r0", "rows": 0, "columns": [], "files": [],
+            "partition": {"name": "date", "column": "start", "unit": "day", "zone": "UTC"}
+        }
+    }"#;
+    put(&root.join("_tracklake/p/journal/s.json"), record);
+    let seen = visible(&root);
+
+    let plan = super::support::destination_plan(&root, &BOTH);
+    let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+
+    assert!(matches!(err, WriteError::Outside { .. }), "{err}");
+    assert!(outside.exists());
+    assert_eq!(visible(&root), seen);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn put(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+}
