@@ -1,6 +1,5 @@
 //! Declarative pipelines: a YAML file in, partitioned Parquet and CSV out.
 
-pub mod load;
 pub mod plan;
 pub mod config;
 pub mod extract;
