@@ -53,7 +53,9 @@ pub enum Error {
     #[error("the source cannot be reached")]
     Source(#[source] ExtractError),
     /// Slices of a stream could not be read, so that the stream is not published.
-    #[error("stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; nothing of it is published")]
+    #[error(
+        "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; nothing of it is published"
+    )]
     Slices {
         /// The stream.
         stream: Name,
@@ -67,7 +69,9 @@ pub enum Error {
         source: ExtractError,
     },
     /// The parent of a stream was not read completely.
-    #[error("stream `{stream}` is not published, because its parent `{parent}` was not read completely")]
+    #[error(
+        "stream `{stream}` is not published, because its parent `{parent}` was not read completely"
+    )]
     Parent {
         /// The stream.
         stream: Name,
@@ -75,7 +79,9 @@ pub enum Error {
         parent: Name,
     },
     /// Too many records did not fit.
-    #[error("stream `{stream}`: {rejected} of {records} records do not fit, {limit} are tolerated; nothing of it is published")]
+    #[error(
+        "stream `{stream}`: {rejected} of {records} records do not fit, {limit} are tolerated; nothing of it is published"
+    )]
     TooManyRejected {
         /// The pipeline.
         pipeline: Name,
@@ -93,7 +99,9 @@ pub enum Error {
         first: String,
     },
     /// A part of the time would replace a whole dataset.
-    #[error("stream `{stream}` has {rows} rows, which the part between `--since` and `--until` would replace; nothing of it is published")]
+    #[error(
+        "stream `{stream}` has {rows} rows, which the part between `--since` and `--until` would replace; nothing of it is published"
+    )]
     PartWouldReplace {
         /// The stream.
         stream: Name,
@@ -165,18 +173,38 @@ impl Error {
 
 fn extract_hint(err: &ExtractError) -> Option<String> {
     let hint = match err {
-        ExtractError::Unauthorized { .. } => "check the token or password that the pipeline is given; `tracklake list` shows its variables",
-        ExtractError::WebPage { .. } => "this is how a log-in page or a wrong base URL looks: check both",
+        ExtractError::Unauthorized { .. } => {
+            "check the token or password that the pipeline is given; `tracklake list` shows its variables"
+        }
+        ExtractError::WebPage { .. } => {
+            "this is how a log-in page or a wrong base URL looks: check both"
+        }
         ExtractError::Redirected { .. } => "set the base URL to where the API really is",
-        ExtractError::Send { source: SendError::Connect { .. }, .. } => "check the base URL, the network and the proxy settings",
-        ExtractError::Send { source: SendError::Timeout { .. }, .. } => "raise `limits.timeout_secs`, or ask for smaller pages",
-        ExtractError::Send { source: SendError::TooLarge { .. }, .. } => "ask for smaller pages, or raise `limits.max_response_mb`",
+        ExtractError::Send { source: SendError::Connect { .. }, .. } => {
+            "check the base URL, the network and the proxy settings"
+        }
+        ExtractError::Send { source: SendError::Timeout { .. }, .. } => {
+            "raise `limits.timeout_secs`, or ask for smaller pages"
+        }
+        ExtractError::Send { source: SendError::TooLarge { .. }, .. } => {
+            "ask for smaller pages, or raise `limits.max_response_mb`"
+        }
         ExtractError::NoRecords { .. } => "correct `records` in the pipeline file",
-        ExtractError::Capped { .. } => "cut the stream into smaller slices, such as shorter windows or one slice a project",
-        ExtractError::Short { .. } => "records moved while they were read: run again, or cut the stream into smaller slices",
-        ExtractError::Paging(_) => "check `paginate` in the pipeline file against the API's documentation",
-        ExtractError::Request(RequestError::Render(_)) => "check the template and the values that the slice gives it",
-        ExtractError::Status { status: 429 | 503, .. } => "lower `requests_per_second`, or run at another time",
+        ExtractError::Capped { .. } => {
+            "cut the stream into smaller slices, such as shorter windows or one slice a project"
+        }
+        ExtractError::Short { .. } => {
+            "records moved while they were read: run again, or cut the stream into smaller slices"
+        }
+        ExtractError::Paging(_) => {
+            "check `paginate` in the pipeline file against the API's documentation"
+        }
+        ExtractError::Request(RequestError::Render(_)) => {
+            "check the template and the values that the slice gives it"
+        }
+        ExtractError::Status { status: 429 | 503, .. } => {
+            "lower `requests_per_second`, or run at another time"
+        }
         ExtractError::Status { .. }
         | ExtractError::Body { .. }
         | ExtractError::Send { .. }

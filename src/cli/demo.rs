@@ -24,7 +24,11 @@ const PACE: [(&str, &str); 6] = [
     ("YANDEX_TRACKER_REQUESTS_PER_SECOND", "5000"),
 ];
 
-pub(super) fn demo(args: &DemoArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+pub(super) fn demo(
+    args: &DemoArgs,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
     let DemoArgs { output, issues, seed, json } = args;
     let options = SimOptions { seed: *seed, issues: *issues, ..SimOptions::default() };
     let listen = options.listen;
@@ -55,12 +59,17 @@ pub(super) fn demo(args: &DemoArgs, global: &GlobalArgs, stdout: &mut dyn Write)
     }
     if !*json {
         let dir = output.display();
-        report::line(stdout, format_args!("
+        report::line(
+            stdout,
+            format_args!(
+                "
 Query it, for example with DuckDB:
 
   SELECT date, created_by_display, round(sum(duration_seconds) / 3600, 1) AS hours
   FROM read_parquet('{dir}/parquet/yandex_tracker/worklogs/**/*.parquet', hive_partitioning = true)
-  GROUP BY ALL ORDER BY date DESC, hours DESC LIMIT 10;"));
+  GROUP BY ALL ORDER BY date DESC, hours DESC LIMIT 10;"
+            ),
+        );
     }
     Ok(worst)
 }

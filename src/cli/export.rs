@@ -16,9 +16,22 @@ use crate::{
     run::{self, Progress, RunOptions, RunReport},
 };
 
-pub(super) fn run(args: &RunArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+pub(super) fn run(
+    args: &RunArgs,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
     let RunArgs {
-        pipelines, streams, since, until, set, output, formats, memory_mb, json, dry_run,
+        pipelines,
+        streams,
+        since,
+        until,
+        set,
+        output,
+        formats,
+        memory_mb,
+        json,
+        dry_run,
     } = args;
     let inputs = inputs().set(set.clone());
     let since = when("--since", since.as_ref())?;
@@ -38,8 +51,14 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs, stdout: &mut dyn Write) -
     let mut worst = 0;
     for (plan, streams) in plans {
         let now = clock(global);
-        let options =
-            RunOptions { run: run_id(now), now, streams, since, until, memory_bytes: memory_mb << 20 };
+        let options = RunOptions {
+            run: run_id(now),
+            now,
+            streams,
+            since,
+            until,
+            memory_bytes: memory_mb << 20,
+        };
         if *dry_run {
             show(&plan, &options, *json, stdout)?;
             continue;
@@ -136,7 +155,12 @@ fn stream_names(plan: &Plan, wanted: &[String]) -> Result<Vec<Name>, Error> {
 }
 
 /// Shows slices and first requests, and sends nothing.
-fn show(plan: &Plan, options: &RunOptions, json: bool, stdout: &mut dyn Write) -> Result<(), Error> {
+fn show(
+    plan: &Plan,
+    options: &RunOptions,
+    json: bool,
+    stdout: &mut dyn Write,
+) -> Result<(), Error> {
     let _guard = runtime()?;
     let _inside = _guard.enter();
     let extractor = Extractor::new(plan).map_err(Error::Source)?;
@@ -152,9 +176,8 @@ fn show(plan: &Plan, options: &RunOptions, json: bool, stdout: &mut dyn Write) -
         }
         let slices = slices(&stream.slices, &horizon, &ParentValues::new());
         let first = slices.first().map(|it| extractor.first_request(stream, it)).transpose();
-        let first = first.map_err(|source| {
-            Error::Source(crate::extract::ExtractError::Request(source))
-        })?;
+        let first =
+            first.map_err(|source| Error::Source(crate::extract::ExtractError::Request(source)))?;
         streams.push(serde_json::json!({
             "stream": stream.name.as_str(),
             "slices": slices.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
@@ -169,14 +192,35 @@ fn show(plan: &Plan, options: &RunOptions, json: bool, stdout: &mut dyn Write) -
         report::line(stdout, format_args!("{shown}"));
         return Ok(());
     }
-    report::line(stdout, format_args!("{} would be written to `{}`", plan.pipeline, plan.destination.path.display()));
+    report::line(
+        stdout,
+        format_args!("{} would be written to `{}`", plan.pipeline, plan.destination.path.display()),
+    );
     for stream in &streams {
         let text = |key: &str| stream[key].as_str().unwrap_or_default();
         if let Some(slices) = stream["slices"].as_array() {
-            let ids = [slices.first(), slices.last()].map(|it| it.and_then(|it| it.as_str()).unwrap_or_default());
-            report::line(stdout, format_args!("  {}: {} slices, {} … {}; first {}", text("stream"), slices.len(), ids[0], ids[1], text("first_request")));
+            let ids = [slices.first(), slices.last()]
+                .map(|it| it.and_then(|it| it.as_str()).unwrap_or_default());
+            report::line(
+                stdout,
+                format_args!(
+                    "  {}: {} slices, {} … {}; first {}",
+                    text("stream"),
+                    slices.len(),
+                    ids[0],
+                    ids[1],
+                    text("first_request")
+                ),
+            );
         } else {
-            report::line(stdout, format_args!("  {}: one slice for each row of `{}`", text("stream"), text("parent")));
+            report::line(
+                stdout,
+                format_args!(
+                    "  {}: one slice for each row of `{}`",
+                    text("stream"),
+                    text("parent")
+                ),
+            );
         }
     }
     Ok(())

@@ -77,7 +77,10 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
     for (name, file) in found(&global.pipelines) {
         let (label, summary) = match &file {
             Some(path) => (path.display().to_string(), config::summarize(path)),
-            None => ("shipped with tracklake".to_owned(), config::summarize_text(name.as_ref(), shipped(&name))),
+            None => (
+                "shipped with tracklake".to_owned(),
+                config::summarize_text(name.as_ref(), shipped(&name)),
+            ),
         };
         match summary {
             Ok(summary) => report::summary(stdout, &label, &summary, &is_set),
@@ -110,7 +113,10 @@ fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error>
         Some((_, None)) => Ok(config::load_text(name.as_ref(), shipped(name), inputs)?),
         None => {
             let names = pipelines.iter().map(|(it, _)| it.as_str());
-            Err(Error::UnknownPipeline { name: name.to_owned(), suggestion: config::suggest(name, names) })
+            Err(Error::UnknownPipeline {
+                name: name.to_owned(),
+                suggestion: config::suggest(name, names),
+            })
         }
     }
 }
@@ -146,7 +152,10 @@ fn inputs() -> Inputs {
 
 /// The clock of a run; from here on it is passed as a value.
 fn clock(global: &GlobalArgs) -> DateTime<Utc> {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the machine's clock is read"
+    )]
     let now = Utc::now();
     global.now.unwrap_or(now)
 }

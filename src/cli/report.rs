@@ -57,7 +57,18 @@ fn problem(out: &mut dyn Write, path: &str, text: &str, problem: &Problem) {
 /// Prints the closing table of a run, and what a person should look at.
 pub fn run(out: &mut dyn Write, report: &RunReport) {
     let mut table = plain_table();
-    table.set_header(["stream", "status", "slices", "records", "rows", "partitions", "files", "size", "rejected", "time"]);
+    table.set_header([
+        "stream",
+        "status",
+        "slices",
+        "records",
+        "rows",
+        "partitions",
+        "files",
+        "size",
+        "rejected",
+        "time",
+    ]);
     for stream in &report.streams {
         table.add_row([
             stream.stream.clone(),
@@ -91,22 +102,42 @@ fn notes(out: &mut dyn Write, stream: &StreamReport) {
     let mut note = |text: fmt::Arguments<'_>| line(out, format_args!("  note: {name}: {text}"));
     if stream.slices.unreconciled > 0 {
         let n_slices = stream.slices.unreconciled;
-        note(format_args!("{} read to the API's own end; it gives no total to compare with", counted(n_slices, "slice")));
+        note(format_args!(
+            "{} read to the API's own end; it gives no total to compare with",
+            counted(n_slices, "slice")
+        ));
     }
     if stream.slices.gone > 0 {
-        note(format_args!("access to {} is lost, first `{}`", counted(stream.slices.gone, "parent"), stream.gone.first().map_or("", String::as_str)));
+        note(format_args!(
+            "access to {} is lost, first `{}`",
+            counted(stream.slices.gone, "parent"),
+            stream.gone.first().map_or("", String::as_str)
+        ));
     }
     if stream.slices.skipped > 0 {
-        note(format_args!("{} skipped by a rule of the pipeline", counted(stream.slices.skipped, "slice")));
+        note(format_args!(
+            "{} skipped by a rule of the pipeline",
+            counted(stream.slices.skipped, "slice")
+        ));
     }
     if stream.superseded > 0 {
-        note(format_args!("{} came in several versions; the newest is kept", counted(stream.superseded, "row")));
+        note(format_args!(
+            "{} came in several versions; the newest is kept",
+            counted(stream.superseded, "row")
+        ));
     }
     if stream.gaps > 0 || stream.folds > 0 {
-        note(format_args!("{} fell into a change of the clock", counted(stream.gaps + stream.folds, "local time")));
+        note(format_args!(
+            "{} fell into a change of the clock",
+            counted(stream.gaps + stream.folds, "local time")
+        ));
     }
     if let Some(path) = stream.quarantine.as_ref().filter(|_| stream.rejected > 0) {
-        note(format_args!("{} did not fit and {} in `{path}`", counted(stream.rejected, "record"), if stream.rejected == 1 { "is" } else { "are" }));
+        note(format_args!(
+            "{} did not fit and {} in `{path}`",
+            counted(stream.rejected, "record"),
+            if stream.rejected == 1 { "is" } else { "are" }
+        ));
     }
 }
 
@@ -142,7 +173,7 @@ pub fn summary(out: &mut dyn Write, file: &str, summary: &Summary, is_set: &dyn 
 /// A table without borders that is as wide as its content, so that it can be cut and pasted.
 fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

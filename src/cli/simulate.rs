@@ -11,17 +11,20 @@ use crate::{
     sim::{SimOptions, Simulator},
 };
 
-pub(super) fn simulate(args: &SimulateArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+pub(super) fn simulate(
+    args: &SimulateArgs,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
     let SimulateArgs { listen, issues, seed, today, faults, page_cap } = args;
     let today = today.unwrap_or_else(|| clock(global).date_naive());
-    let faults = faults
-        .as_ref()
-        .map(|text| serde_json::from_str(text))
-        .transpose()
-        .map_err(|_| Error::Argument {
-            option: "--faults",
-            value: faults.clone().unwrap_or_default(),
-            expected: "a JSON object of faults, such as `{\"latency_ms\": 20}`",
+    let faults =
+        faults.as_ref().map(|text| serde_json::from_str(text)).transpose().map_err(|_| {
+            Error::Argument {
+                option: "--faults",
+                value: faults.clone().unwrap_or_default(),
+                expected: "a JSON object of faults, such as `{\"latency_ms\": 20}`",
+            }
         })?;
     let options = SimOptions {
         seed: *seed,
@@ -42,7 +45,13 @@ pub(super) fn simulate(args: &SimulateArgs, global: &GlobalArgs, stdout: &mut dy
         for (name, value) in simulator.variables() {
             report::line(stdout, format_args!("export {name}='{value}'"));
         }
-        report::line(stdout, format_args!("# serving until interrupted; POST {}/_sim/next_day moves the data on", format_args!("http://{}", simulator.address())));
+        report::line(
+            stdout,
+            format_args!(
+                "# serving until interrupted; POST {}/_sim/next_day moves the data on",
+                format_args!("http://{}", simulator.address())
+            ),
+        );
         let _ = stdout.flush();
         stop_signal().await;
         simulator.stop().await;

@@ -121,10 +121,14 @@ pub fn parse(text: &str, inputs: &Inputs) -> Result<Plan, Vec<Problem>> {
 
 /// Reads what a pipeline file needs and has, whether or not its variables are set.
 pub fn summarize(path: &Path) -> Result<Summary, ConfigError> {
-    let text = read(path)?;
+    summarize_text(path, &read(path)?)
+}
+
+/// Reads what the text of a pipeline file needs and has.
+pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
     let invalid =
-        |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.clone() };
-    let node = node::Node::parse(&text).map_err(|problem| invalid(vec![problem]))?;
+        |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.to_owned() };
+    let node = node::Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     let node::Reading { value, problems, removed: _ } = node.read::<PipelineSpec>();
     let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
     let vars = spec.vars.into_iter().map(|(name, var)| VarSummary {

@@ -284,6 +284,15 @@ impl StagedStream {
     }
 }
 
+/// How many rows a dataset has, if there is one.
+pub(super) fn published_rows(
+    store: &Store,
+    pipeline: &Name,
+    stream: &Name,
+) -> Result<Option<u64>, WriteError> {
+    Ok(read::<Manifest>(store, &manifest(pipeline, stream))?.map(|it| it.rows))
+}
+
 /// Finishes what earlier runs of the pipeline have committed, then removes what they only staged.
 /// May itself be ended at any point.
 pub(super) fn recover(store: &Store, pipeline: &Name) -> Result<(), WriteError> {

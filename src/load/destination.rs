@@ -94,6 +94,17 @@ impl Destination {
         QuarantineWriter::new(&self.held, stream)
     }
 
+    /// How many rows the stream's dataset has; `None` where nothing has been published.
+    pub fn rows(&self, stream: &Name) -> Result<Option<u64>, WriteError> {
+        commit::published_rows(&self.held.store, &self.held.pipeline, stream)
+    }
+
+    /// Keeps the run's report with the data, as `_tracklake/<pipeline>/runs/<run>.json`.
+    pub fn keep_report(&self, json: &str) -> Result<(), WriteError> {
+        let Held { store, pipeline, run, .. } = &*self.held;
+        store.replace(&format!("_tracklake/{pipeline}/runs/{}.json", segment(run)), json.as_bytes())
+    }
+
     /// Lets go of the destination, once its writers are gone too.
     pub fn close(self) {}
 

@@ -35,7 +35,10 @@ pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport}
 use crate::{
     error::Error,
     extract::{ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Verdict, slices},
-    load::{Destination, Published, QuarantineWriter, RejectedRecord, StagedStream, StreamWriter, WriteError},
+    load::{
+        Destination, Published, QuarantineWriter, RejectedRecord, StagedStream, StreamWriter,
+        WriteError,
+    },
     plan::{Name, Plan, SlicesPlan, StreamPlan, WindowStart},
     transform::Decoder,
 };
@@ -106,8 +109,8 @@ pub async fn run(
     let work = async {
         let started = Instant::now();
         let extractor = Extractor::new(plan).map_err(Error::Source)?;
-        let destination =
-            Destination::open(&plan.destination, &plan.pipeline, &options.run).map_err(Error::Write)?;
+        let destination = Destination::open(&plan.destination, &plan.pipeline, &options.run)
+            .map_err(Error::Write)?;
         let chosen = selected(plan, &options.streams);
         let jobs = jobs(plan, options, &chosen, progress, &destination)?;
 
@@ -121,14 +124,18 @@ pub async fn run(
                 return Err(Error::Interrupted);
             }
         };
-        Ok(RunReport {
+        let report = RunReport {
             pipeline: plan.pipeline.to_string(),
             run: options.run.clone(),
             started_at: options.now,
             seconds: started.elapsed().as_secs_f64(),
             exit_code: RunReport::exit_code(&streams),
             streams,
-        })
+        };
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|err| Error::Internal(err.to_string()))?;
+        destination.keep_report(&json).map_err(Error::Write)?;
+        Ok(report)
     };
     work.instrument(span).await
 }
@@ -179,7 +186,8 @@ fn jobs<'a>(
                 let writer = destination.stream(stream, memory).map_err(Error::Write)?;
                 let quarantine = destination.quarantine(&stream.name);
                 let (queue, receiver) = WriterQueue::new();
-                let writing = tokio::task::spawn_blocking(move || write(writer, quarantine, receiver));
+                let writing =
+                    tokio::task::spawn_blocking(move || write(writer, quarantine, receiver));
                 (Some(queue), Some(writing))
             }
         };
@@ -200,7 +208,11 @@ fn jobs<'a>(
 }
 
 /// Takes rows and rejects until the stream has no more, then sorts, encodes and stages them.
-fn write(writer: StreamWriter, mut quarantine: QuarantineWriter, queue: mpsc::UnboundedReceiver<Queued>) -> Written {
+fn write(
+    writer: StreamWriter,
+    mut quarantine: QuarantineWriter,
+    queue: mpsc::UnboundedReceiver<Queued>,
+) -> Written {
     let staged = stage(writer, &mut quarantine, queue);
     Written { staged, quarantine }
 }
@@ -328,11 +340,8 @@ impl<'a> Run<'a> {
         progress: &StreamProgress,
         mut parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
     ) -> SliceTally {
-        let horizon = Horizon {
-            now: self.options.now,
-            since: self.options.since,
-            until: self.options.until,
-        };
+        let horizon =
+            Horizon { now: self.options.now, since: self.options.since, until: self.options.until };
         let at_once = self.plan.source.limits.max_in_flight.max(1);
         let mut waiting: VecDeque<Slice> = VecDeque::new();
         if parents.is_none() {
@@ -468,7 +477,12 @@ impl<'a> Run<'a> {
         Ok(StreamStatus::Published)
     }
 
-    fn report(&self, stream: &StreamPlan, progress: &StreamProgress, tally: &SliceTally) -> StreamReport {
+    fn report(
+        &self,
+        stream: &StreamPlan,
+        progress: &StreamProgress,
+        tally: &SliceTally,
+    ) -> StreamReport {
         let count = |it: &AtomicU64| it.load(Relaxed);
         let seconds = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed)).as_secs_f64();
         StreamReport {
@@ -593,7 +607,15 @@ impl Batcher {
         let batch = std::mem::take(&mut self.waiting);
         let names: Vec<String> = batch.first()?.keys().cloned().collect();
         let list = |name: &String| batch.iter().filter_map(|it| it.get(name).cloned()).collect();
-        Some(names.into_iter().map(|name| { let values = list(&name); (name, values) }).collect())
+        Some(
+            names
+                .into_iter()
+                .map(|name| {
+                    let values = list(&name);
+                    (name, values)
+                })
+                .collect(),
+        )
     }
 }
 

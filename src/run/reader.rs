@@ -74,7 +74,11 @@ impl WriterQueue {
         (Self { sender, room: Arc::new(Semaphore::new(QUEUE_BYTES >> 10)) }, receiver)
     }
 
-    async fn push(&self, batch: RecordBatch, rejects: Vec<QuarantinedRecord>) -> Result<(), Stopped> {
+    async fn push(
+        &self,
+        batch: RecordBatch,
+        rejects: Vec<QuarantinedRecord>,
+    ) -> Result<(), Stopped> {
         let raw: usize = rejects.iter().map(|it| it.reject.raw.len()).sum();
         let kibibytes = (batch.get_array_memory_size() + raw) >> 10;
         let permits = u32::try_from(kibibytes.clamp(1, QUEUE_BYTES >> 10)).map_err(|_| Stopped)?;
@@ -162,7 +166,11 @@ pub(super) struct SliceReader<'a> {
 }
 
 impl<'a> SliceReader<'a> {
-    pub(super) fn new(stream: &'a StreamPlan, shared: &'a Shared, progress: &'a StreamProgress) -> Self {
+    pub(super) fn new(
+        stream: &'a StreamPlan,
+        shared: &'a Shared,
+        progress: &'a StreamProgress,
+    ) -> Self {
         Self { stream, shared, progress, held: Mutex::default() }
     }
 
