@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// The connection to the source cannot be set up.
     #[error("the source cannot be reached")]
-    Source(#[source] ExtractError),
+    Source(#[source] Box<ExtractError>),
     /// Slices of a stream could not be read, so that the stream is not published.
     #[error(
         "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; nothing of it is published"
@@ -66,7 +66,7 @@ pub enum Error {
         /// The first that failed.
         slice: String,
         /// Why that one failed.
-        source: ExtractError,
+        source: Box<ExtractError>,
     },
     /// The parent of a stream was not read completely.
     #[error(
@@ -134,10 +134,8 @@ impl Error {
     /// What to try, when there is one thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(ConfigError::Read { .. }) => Some("`tracklake list` shows the pipelines found here".into()),
-            Self::Config(ConfigError::Invalid { .. }) => None,
             Self::UnknownPipeline { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
+            Self::Config(ConfigError::Read { .. }) | Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
             Self::UnknownStream { known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
             Self::Source(source) | Self::Slices { source, .. } => extract_hint(source),
             Self::TooManyRejected { quarantine: Some(path), .. } => {
@@ -148,7 +146,8 @@ impl Error {
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
             Self::Interrupted => Some("run again to export the rest".into()),
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
-            Self::Argument { .. }
+            Self::Config(ConfigError::Invalid { .. })
+            | Self::Argument { .. }
             | Self::Parent { .. }
             | Self::TooManyRejected { quarantine: None, .. }
             | Self::Write(_)

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config,
     error::Error,
-    extract::{Extractor, Horizon, ParentValues, slices},
+    extract::{ExtractError, Extractor, Horizon, ParentValues, slices},
     plan::{CsvPlan, FormatPlan, Method, Name, Plan, WindowStart},
     run::{self, Progress, RunOptions, RunReport},
 };
@@ -106,10 +106,7 @@ pub(super) fn bars(global: &GlobalArgs) -> Bars {
 /// The exit code of several runs: what published nothing weighs more than what published a part.
 pub(super) fn worse(a: u8, b: u8) -> u8 {
     const PARTIAL: u8 = 7;
-    match (a, b) {
-        (0, it) | (it, 0) => it,
-        (PARTIAL, it) | (it, _) => it,
-    }
+    if a == 0 || a == PARTIAL && b != 0 { b } else { a }
 }
 
 /// An id that sorts by time and differs between runs that start at once.
@@ -161,9 +158,9 @@ fn show(
     json: bool,
     stdout: &mut dyn Write,
 ) -> Result<(), Error> {
-    let _guard = runtime()?;
-    let _inside = _guard.enter();
-    let extractor = Extractor::new(plan).map_err(Error::Source)?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
     let horizon = Horizon { now: options.now, since: options.since, until: options.until };
     let mut streams = Vec::new();
     for (stream, _) in run::selected(plan, &options.streams) {
@@ -177,7 +174,7 @@ fn show(
         let slices = slices(&stream.slices, &horizon, &ParentValues::new());
         let first = slices.first().map(|it| extractor.first_request(stream, it)).transpose();
         let first =
-            first.map_err(|source| Error::Source(crate::extract::ExtractError::Request(source)))?;
+            first.map_err(|source| Error::Source(Box::new(ExtractError::Request(source))))?;
         streams.push(serde_json::json!({
             "stream": stream.name.as_str(),
             "slices": slices.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),

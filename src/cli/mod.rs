@@ -44,7 +44,7 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
-        Command::List => list(&global, stdout),
+        Command::List => Ok(list(&global, stdout)),
         Command::Schema => schema(stdout),
         Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
     }
@@ -62,16 +62,17 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
                 report::line(stdout, format_args!("ok: {name} ({n_streams} streams)"));
             }
             // The other files are checked too, so that one command shows everything.
-            Err(err) => match failed.replace(err) {
-                Some(earlier) => report::error(&mut std::io::stderr().lock(), &earlier),
-                None => {}
-            },
+            Err(err) => {
+                if let Some(earlier) = failed.replace(err) {
+                    report::error(&mut std::io::stderr().lock(), &earlier);
+                }
+            }
         }
     }
     failed.map_or(Ok(0), Err)
 }
 
-fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
     let is_set = |env: &str| std::env::var(env).is_ok_and(|it| !it.is_empty());
     let mut failed = None;
     for (name, file) in found(&global.pipelines) {
@@ -90,7 +91,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
             }
         }
     }
-    Ok(failed.unwrap_or(0))
+    failed.unwrap_or(0)
 }
 
 fn schema(stdout: &mut dyn Write) -> Result<u8, Error> {

@@ -1,6 +1,7 @@
 //! Bars on a terminal, nothing elsewhere: one line a stream, from the numbers of the run.
 
 use std::{
+    fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -64,7 +65,7 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
         HumanBytes(count(&stream.source.bytes)),
     );
     if retries > 0 {
-        text.push_str(&format!("  {retries} retries, {waits} s waited"));
+        let _ = write!(text, "  {retries} retries, {waits} s waited");
     }
     if stream.is_done.load(Relaxed) {
         text.push_str("  done");

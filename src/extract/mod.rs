@@ -451,10 +451,13 @@ impl Extractor {
         }
 
         // A page that cannot be read may still match a rule about its status or headers.
-        let read = match answer.body.is_empty() && answer.status == 204 {
-            true => reader.read(Bytes::from_static(b"null"), &slice.context).await,
-            false => reader.read(answer.body.clone(), &slice.context).await,
+        // Status 204 says itself that there is nothing.
+        let body = if answer.body.is_empty() && answer.status == 204 {
+            Bytes::from_static(b"null")
+        } else {
+            answer.body.clone()
         };
+        let read = reader.read(body, &slice.context).await;
         let (facts, output) = match read {
             Ok(read) => read,
             Err(source) => {

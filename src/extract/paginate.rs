@@ -147,9 +147,10 @@ impl<'a> Paginator<'a> {
         self.returned += facts.records;
         let signals = &self.plan.signals;
         if news == PageNews::Repeated {
-            return match signals.end_on_repeat {
-                true => Ok(Next::End),
-                false => Err(StuckPaging::RepeatedPage { page: self.page }),
+            return if signals.end_on_repeat {
+                Ok(Next::End)
+            } else {
+                Err(StuckPaging::RepeatedPage { page: self.page })
             };
         }
         let last = flag(signals.last.as_ref(), facts, headers);
@@ -196,10 +197,11 @@ impl<'a> Paginator<'a> {
                 }
                 // A server may lower the page size; APIs that want a multiple of it as offset then
                 // take the size that they chose themselves.
-                if let Some(size) = self.size.as_mut() {
-                    if self.returned % *size != 0 && facts.records > 0 {
-                        *size = facts.records;
-                    }
+                if let Some(size) = self.size.as_mut()
+                    && !self.returned.is_multiple_of(*size)
+                    && facts.records > 0
+                {
+                    *size = facts.records;
                 }
                 Ask { params: vec![(param.clone(), Value::from(offset))], url: None }
             }

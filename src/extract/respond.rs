@@ -159,7 +159,7 @@ mod tests {
 
     #[track_caller]
     fn check_delay(status: u16, retry_after: &str, expected_secs: u64) {
-        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(120) };
+        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_mins(2) };
         let headers = [("retry-after".to_owned(), retry_after.to_owned())];
         let now = httpdate::parse_http_date("Thu, 25 Jul 2024 00:00:00 GMT").unwrap();
         let waited = delay(&retry, 1, Some((status, &headers)), now, 0.0);

@@ -73,10 +73,8 @@ pub fn selected<'a>(plan: &'a Plan, wanted: &[Name]) -> Vec<(&'a StreamPlan, Pub
             needed.extend(stream.slices.parent().map(|it| &it.stream));
         }
     }
-    let publish = |name: &Name| match wanted.is_empty() || wanted.contains(name) {
-        true => Publish::Yes,
-        false => Publish::ReadOnly,
-    };
+    let is_wanted = |name: &Name| wanted.is_empty() || wanted.contains(name);
+    let publish = |name: &Name| if is_wanted(name) { Publish::Yes } else { Publish::ReadOnly };
     plan.streams
         .iter()
         .filter(|it| wanted.is_empty() || needed.contains(&&it.name))
@@ -108,7 +106,7 @@ pub async fn run(
     let span = info_span!("run", id = %options.run, pipeline = %plan.pipeline);
     let work = async {
         let started = Instant::now();
-        let extractor = Extractor::new(plan).map_err(Error::Source)?;
+        let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
         let destination = Destination::open(&plan.destination, &plan.pipeline, &options.run)
             .map_err(Error::Write)?;
         let chosen = selected(plan, &options.streams);
@@ -291,7 +289,7 @@ impl<'a> Run<'a> {
         let Tally { notices, first_reject } =
             std::mem::take(&mut *shared.tally.lock().unwrap_or_else(PoisonError::into_inner));
 
-        let mut report = self.report(stream, progress, &tally);
+        let mut report = report(stream, progress, &tally);
         report.gaps = notices.gaps;
         report.folds = notices.folds;
         report.duplicate_keys = notices.duplicate_keys;
@@ -301,15 +299,15 @@ impl<'a> Run<'a> {
             failed: tally.counts.failed,
             slices: tally.counts.total,
             slice,
-            source,
+            source: Box::new(source),
         });
         let parent_error = incomplete_parent
             .map(|parent| Error::Parent { stream: stream.name.clone(), parent: parent.clone() });
         let unread = slices_error.or(parent_error);
 
-        match shared.writer.take() {
-            Some(queue) if unread.is_none() => queue.end(),
-            Some(_) | None => {}
+        // Dropped without its end, the queue makes the writer give up.
+        if let Some(queue) = shared.writer.take().filter(|_| unread.is_none()) {
+            queue.end();
         }
 
         let result = match writing {
@@ -373,12 +371,11 @@ impl<'a> Run<'a> {
                     }
                 }
                 parent = next_parent, if waiting.len() < at_once => {
-                    let ready = match parent {
-                        Some(parent) => batcher.add(parent),
-                        None => {
-                            parents = None;
-                            batcher.rest()
-                        }
+                    let ready = if let Some(parent) = parent {
+                        batcher.add(parent)
+                    } else {
+                        parents = None;
+                        batcher.rest()
                     };
                     if let Some(parent) = ready {
                         let slices = slices(&stream.slices, &horizon, &parent);
@@ -401,10 +398,8 @@ impl<'a> Run<'a> {
     ) -> (Slice, SliceEnd) {
         let reader = SliceReader::new(stream, shared, progress);
         let end = self.extractor.read(stream, &slice, &reader, &progress.source).await;
-        if let SliceEnd::Read { .. } = end {
-            if reader.complete().await.is_err() {
-                return (slice, SliceEnd::Failed(ExtractError::Stopped));
-            }
+        if matches!(end, SliceEnd::Read { .. }) && reader.complete().await.is_err() {
+            return (slice, SliceEnd::Failed(ExtractError::Stopped));
         }
         (slice, end)
     }
@@ -477,50 +472,46 @@ impl<'a> Run<'a> {
         Ok(StreamStatus::Published)
     }
 
-    fn report(
-        &self,
-        stream: &StreamPlan,
-        progress: &StreamProgress,
-        tally: &SliceTally,
-    ) -> StreamReport {
-        let count = |it: &AtomicU64| it.load(Relaxed);
-        let seconds = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed)).as_secs_f64();
-        StreamReport {
-            stream: stream.name.to_string(),
-            status: StreamStatus::Failed,
-            slices: tally.counts,
-            requests: count(&progress.source.requests),
-            retries: count(&progress.source.retries),
-            bytes_read: count(&progress.source.bytes),
-            pages: count(&progress.pages),
-            records: count(&progress.records),
-            dropped: 0,
-            rejected: count(&progress.rejected),
-            rows_read: count(&progress.rows),
-            duplicates: 0,
-            superseded: 0,
-            rows: 0,
-            partitions: 0,
-            files: 0,
-            bytes_written: 0,
-            removed_files: 0,
-            gaps: 0,
-            folds: 0,
-            duplicate_keys: 0,
-            seconds: TimeReport {
-                waiting_for_turn: seconds(&progress.source.turn_micros),
-                waiting_to_retry: seconds(&progress.source.retry_micros),
-                ..TimeReport::default()
-            },
-            quarantine: None,
-            gone: tally.gone.clone(),
-            errors: tally.errors.clone(),
-            error: None,
-        }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<&'a Name, StreamEnd>> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The report of a stream that is not published yet.
+fn report(stream: &StreamPlan, progress: &StreamProgress, tally: &SliceTally) -> StreamReport {
+    let count = |it: &AtomicU64| it.load(Relaxed);
+    let seconds = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed)).as_secs_f64();
+    StreamReport {
+        stream: stream.name.to_string(),
+        status: StreamStatus::Failed,
+        slices: tally.counts,
+        requests: count(&progress.source.requests),
+        retries: count(&progress.source.retries),
+        bytes_read: count(&progress.source.bytes),
+        pages: count(&progress.pages),
+        records: count(&progress.records),
+        dropped: 0,
+        rejected: count(&progress.rejected),
+        rows_read: count(&progress.rows),
+        duplicates: 0,
+        superseded: 0,
+        rows: 0,
+        partitions: 0,
+        files: 0,
+        bytes_written: 0,
+        removed_files: 0,
+        gaps: 0,
+        folds: 0,
+        duplicate_keys: 0,
+        seconds: TimeReport {
+            waiting_for_turn: seconds(&progress.source.turn_micros),
+            waiting_to_retry: seconds(&progress.source.retry_micros),
+            ..TimeReport::default()
+        },
+        quarantine: None,
+        gone: tally.gone.clone(),
+        errors: tally.errors.clone(),
+        error: None,
     }
 }
 

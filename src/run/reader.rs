@@ -228,16 +228,16 @@ impl PageReader for SliceReader<'_> {
         let decoder = Arc::clone(&self.shared.decoder);
         let context = context.clone();
         rayon::spawn(move || {
-            let decoded = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
+            let read = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
                 truncated: may_be_cut_off(&err, &body),
                 reason: err.to_string(),
             });
             // The slice may have been stopped meanwhile.
-            let _ = sender.send(decoded);
+            let _ = sender.send(read);
         });
         let stopped = || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
-        let decoded = receiver.await.map_err(|_| stopped())??;
-        Ok((decoded.facts.clone(), decoded))
+        let page = receiver.await.map_err(|_| stopped())??;
+        Ok((page.facts.clone(), page))
     }
 
     async fn accept(&self, page: u64, slice: &Slice, output: Decoded) -> Result<(), Stopped> {

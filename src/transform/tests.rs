@@ -57,6 +57,7 @@ fn stream(columns: &[(&str, ColumnType)]) -> StreamPlan {
         records: RecordsPlan::default(),
         explode: Vec::new(),
         paginate: PaginatePlan::default(),
+        cursor: None,
         slices: SlicesPlan::Whole,
         columns: columns.collect(),
         unknown_fields: UnknownFields::Ignore,

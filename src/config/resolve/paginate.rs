@@ -12,16 +12,16 @@ impl Resolver<'_> {
     pub(super) fn paginate(&mut self, at: &str, spec: &PaginateSpec) -> Option<PaginatePlan> {
         match spec {
             PaginateSpec::None => Some(PaginatePlan::default()),
-            PaginateSpec::Page(spec) => self.page(&format!("{at}.page"), spec),
-            PaginateSpec::Offset(spec) => self.offset(&format!("{at}.offset"), spec),
-            PaginateSpec::Link(spec) => self.link(&format!("{at}.link"), spec),
+            PaginateSpec::Page(spec) => Some(self.page(&format!("{at}.page"), spec)),
+            PaginateSpec::Offset(spec) => Some(self.offset(&format!("{at}.offset"), spec)),
+            PaginateSpec::Link(spec) => Some(self.link(&format!("{at}.link"), spec)),
             PaginateSpec::Token(spec) => self.token(&format!("{at}.token"), spec),
             PaginateSpec::NextUrl(spec) => self.next_url(&format!("{at}.next_url"), spec),
             PaginateSpec::LastRecord(spec) => self.last_record(&format!("{at}.last_record"), spec),
         }
     }
 
-    fn page(&mut self, at: &str, spec: &PageSpec) -> Option<PaginatePlan> {
+    fn page(&mut self, at: &str, spec: &PageSpec) -> PaginatePlan {
         let PageSpec {
             param,
             start,
@@ -38,7 +38,7 @@ impl Resolver<'_> {
             end_on_short_page,
         } = spec;
         let place = place(*in_place);
-        let size = self.size(at, size_param.as_ref(), *size, place)?;
+        let size = self.size(at, size_param.as_ref(), *size, place);
         let name = param.clone().unwrap_or_else(|| "page".to_owned());
         let signals = Signals {
             last: self.body_signal(&format!("{at}.last"), last.as_ref()),
@@ -57,10 +57,10 @@ impl Resolver<'_> {
         let scheme =
             PageScheme::Number { param: Placement { place, name }, start: start.unwrap_or(1) };
         self.short_page(at, &signals, size.as_ref());
-        Some(PaginatePlan { scheme, size, signals })
+        PaginatePlan { scheme, size, signals }
     }
 
-    fn offset(&mut self, at: &str, spec: &OffsetSpec) -> Option<PaginatePlan> {
+    fn offset(&mut self, at: &str, spec: &OffsetSpec) -> PaginatePlan {
         let OffsetSpec {
             param,
             start,
@@ -76,7 +76,7 @@ impl Resolver<'_> {
             end_on_short_page,
         } = spec;
         let place = place(*in_place);
-        let size = self.size(at, size_param.as_ref(), *size, place)?;
+        let size = self.size(at, size_param.as_ref(), *size, place);
         let name = param.clone().unwrap_or_else(|| "offset".to_owned());
         let signals = Signals {
             last: self.body_signal(&format!("{at}.last"), last.as_ref()),
@@ -89,15 +89,15 @@ impl Resolver<'_> {
         let param = Placement { place, name };
         let scheme = PageScheme::Offset { param, start: start.unwrap_or(0), max: *max_offset };
         self.short_page(at, &signals, size.as_ref());
-        Some(PaginatePlan { scheme, size, signals })
+        PaginatePlan { scheme, size, signals }
     }
 
-    fn link(&mut self, at: &str, spec: &LinkSpec) -> Option<PaginatePlan> {
+    fn link(&mut self, at: &str, spec: &LinkSpec) -> PaginatePlan {
         let LinkSpec { param, size_param, size, total, total_header } = spec;
-        let size = self.size(at, size_param.as_ref(), *size, crate::plan::Place::Query)?;
+        let size = self.size(at, size_param.as_ref(), *size, crate::plan::Place::Query);
         let total = self.signal(at, "total", total.as_ref(), total_header.as_ref());
         let signals = Signals { total, ..Signals::default() };
-        Some(PaginatePlan { scheme: PageScheme::Link { param: param.clone() }, size, signals })
+        PaginatePlan { scheme: PageScheme::Link { param: param.clone() }, size, signals }
     }
 
     fn token(&mut self, at: &str, spec: &TokenSpec) -> Option<PaginatePlan> {
@@ -116,7 +116,7 @@ impl Resolver<'_> {
             more,
         } = spec;
         let place = place(*in_place);
-        let size = self.size(at, size_param.as_ref(), *size, place)?;
+        let size = self.size(at, size_param.as_ref(), *size, place);
         let from = match (body, header) {
             (Some(body), None) => Signal::Body(self.json_path(&format!("{at}.body"), body)?),
             (None, Some(header)) => Signal::Header(header.to_ascii_lowercase()),
@@ -147,7 +147,7 @@ impl Resolver<'_> {
 
     fn next_url(&mut self, at: &str, spec: &NextUrlSpec) -> Option<PaginatePlan> {
         let NextUrlSpec { path, size_param, size, total, last } = spec;
-        let size = self.size(at, size_param.as_ref(), *size, crate::plan::Place::Query)?;
+        let size = self.size(at, size_param.as_ref(), *size, crate::plan::Place::Query);
         let from = self.json_path(&format!("{at}.path"), path)?;
         let signals = Signals {
             last: self.body_signal(&format!("{at}.last"), last.as_ref()),
@@ -170,7 +170,7 @@ impl Resolver<'_> {
             end_on_short_page,
         } = spec;
         let place = place(*in_place);
-        let size = self.size(at, size_param.as_ref(), *size, place)?;
+        let size = self.size(at, size_param.as_ref(), *size, place);
         let signals = Signals {
             last: self.body_signal(&format!("{at}.last"), last.as_ref()),
             more: self.body_signal(&format!("{at}.more"), more.as_ref()),
@@ -191,15 +191,12 @@ impl Resolver<'_> {
         param: Option<&String>,
         size: Option<u64>,
         place: crate::plan::Place,
-    ) -> Option<Option<SizePlan>> {
+    ) -> Option<SizePlan> {
         match (param, size) {
-            (None, None) => Some(None),
+            (None, None) => None,
             (Some(_), None) => {
-                self.problem(
-                    format!("{at}.size_param"),
-                    "`size_param` needs `size`, the number that it asks for",
-                    None,
-                );
+                let message = "`size_param` needs `size`, the number that it asks for";
+                self.problem(format!("{at}.size_param"), message, None);
                 None
             }
             (_, Some(0)) => {
@@ -208,7 +205,7 @@ impl Resolver<'_> {
             }
             (param, Some(size)) => {
                 let param = param.map(|it| Placement { place, name: it.clone() });
-                Some(Some(SizePlan { param, size }))
+                Some(SizePlan { param, size })
             }
         }
     }

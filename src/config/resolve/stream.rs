@@ -247,13 +247,13 @@ impl Resolver<'_> {
                 TextOr::Block(spec) => spec,
             };
             let path = self.json_path(at, &spec.path)?;
-            if let Some(outer) = levels.last() {
-                if path.below(&outer.path).is_none_or(|it| it.is_root()) {
-                    let message =
-                        format!("`{path}` must lie below `{}`, the level before it", outer.path);
-                    self.problem(at, message, None);
-                    return None;
-                }
+            if let Some(outer) = levels.last()
+                && path.below(&outer.path).is_none_or(|it| it.is_root())
+            {
+                let message =
+                    format!("`{path}` must lie below `{}`, the level before it", outer.path);
+                self.problem(at, message, None);
+                return None;
             }
             levels.push(ExplodePlan {
                 path,
@@ -538,7 +538,7 @@ impl Resolver<'_> {
             let Some(name) = self.name(&at, name) else { continue };
             let from = self.column_source(&format!("{at}.from"), &spec.from, scope);
             let kind = self.column_type(&format!("{at}.type"), &spec.r#type);
-            if spec.values.is_some() && kind != Some(ColumnType::String) {
+            if spec.values.is_some() && kind != ColumnType::String {
                 self.problem(
                     format!("{at}.values"),
                     "names of codes are text: set `type: string`",
@@ -548,7 +548,7 @@ impl Resolver<'_> {
             if name.as_str() == crate::plan::EXTRA_COLUMN {
                 self.problem(&at, "this name is taken by the column of unknown fields", None);
             }
-            let (Some(from), Some(kind)) = (from, kind) else { continue };
+            let Some(from) = from else { continue };
             let values = spec.values.as_ref().map(|it| {
                 it.iter()
                     .map(|(code, name)| (code.clone(), name.clone()))
@@ -588,8 +588,8 @@ impl Resolver<'_> {
         self.json_path(at, text).map(ColumnSource::Record)
     }
 
-    fn column_type(&mut self, at: &str, spec: &TypeSpec) -> Option<ColumnType> {
-        Some(match spec {
+    fn column_type(&mut self, at: &str, spec: &TypeSpec) -> ColumnType {
+        match spec {
             TypeSpec::String => ColumnType::String,
             TypeSpec::Int64 => ColumnType::Int64,
             TypeSpec::Float64 => ColumnType::Float64,
@@ -641,7 +641,7 @@ impl Resolver<'_> {
                 },
                 exact: spec.exact,
             },
-        })
+        }
     }
 
     fn cursor(

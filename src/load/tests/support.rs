@@ -94,6 +94,7 @@ pub(super) fn stream(write: WriteMode) -> StreamPlan {
         records: RecordsPlan::default(),
         explode: Vec::new(),
         paginate: PaginatePlan::default(),
+        cursor: None,
         slices: SlicesPlan::Whole,
         columns: vec![
             column("id", ColumnType::Int64),
