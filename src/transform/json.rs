@@ -425,7 +425,7 @@ impl<'t> Parser<'t> {
 /// `memchr` looks for bytes but not for the range of control characters, and most strings are
 /// shorter than its set-up pays for; eight bytes at a time in a register do both.
 #[inline]
-fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
     const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
