@@ -113,8 +113,9 @@ impl Text<'_> {
             return;
         }
         let mut rest = self.raw;
-        while let Some((before, escape)) = rest.split_once('\\') {
-            out.push_str(before);
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            out.push_str(&rest[..at]);
+            let escape = &rest[at + 1..];
             let (character, length) = unescape(escape);
             out.push(character);
             rest = &escape[length..];
@@ -277,7 +278,10 @@ impl<'t> Parser<'t> {
     }
 
     /// Consumes a string whose opening quote is already consumed.
-    #[expect(clippy::inline_always, reason = "a returned string is stored and at once loaded again")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a returned string is stored and at once loaded again"
+    )]
     #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Text<'t>, Fault> {
         let start = self.at;
@@ -327,7 +331,10 @@ impl<'t> Parser<'t> {
     }
 
     /// Consumes a value that starts with `first` and has no parts.
-    #[expect(clippy::inline_always, reason = "a returned string is stored and at once loaded again")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a returned string is stored and at once loaded again"
+    )]
     #[inline(always)]
     pub(super) fn scalar(&mut self, first: u8) -> Result<Scalar<'t>, Fault> {
         match first {
