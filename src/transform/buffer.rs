@@ -43,8 +43,9 @@ enum Values {
 }
 
 impl Buffer {
-    /// An empty buffer for a column of one of the types that plans have.
-    pub(super) fn new(kind: &DataType, rows: usize) -> Self {
+    /// An empty buffer for a column of one of the types that plans have,
+    /// with room for as many cells and bytes of text as are likely to come.
+    pub(super) fn new(kind: &DataType, rows: usize, text: usize) -> Self {
         let values = match kind {
             DataType::Int64 => Values::Int64(Vec::with_capacity(rows)),
             DataType::Timestamp(..) => Values::Instant(Vec::with_capacity(rows)),
@@ -54,7 +55,7 @@ impl Buffer {
             _ => {
                 let mut ends = Vec::with_capacity(rows + 1);
                 ends.push(0);
-                Values::Text { bytes: String::new(), ends }
+                Values::Text { bytes: String::with_capacity(text), ends }
             }
         };
         Self { values, nulls: NullBufferBuilder::new(rows) }
@@ -63,6 +64,14 @@ impl Buffer {
     /// The number of cells.
     pub(super) fn len(&self) -> usize {
         self.nulls.len()
+    }
+
+    /// The bytes of all text.
+    pub(super) fn text_bytes(&self) -> usize {
+        match &self.values {
+            Values::Text { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
     }
 
     #[inline]

@@ -9,7 +9,7 @@
 
 use std::{borrow::Cow, fmt::Write, ops::Range};
 
-use super::json::{Fault, Parser, Scalar, Text};
+use super::json::{Fault, Parser, Scalar, Text, end_of_plain_text};
 
 /// Appends the canonical text of a JSON value; gives the number of keys that a later one replaced.
 pub(super) fn append(value: &str, out: &mut String) -> Result<u64, Fault> {
@@ -23,8 +23,12 @@ pub(super) fn append(value: &str, out: &mut String) -> Result<u64, Fault> {
 pub(super) fn append_text(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.find(|it| matches!(it, '"' | '\\' | '\0'..' ')) {
+    loop {
+        let at = end_of_plain_text(rest.as_bytes(), 0);
         out.push_str(&rest[..at]);
+        if at == rest.len() {
+            break;
+        }
         match rest.as_bytes()[at] {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
@@ -40,7 +44,6 @@ pub(super) fn append_text(text: &str, out: &mut String) {
         }
         rest = &rest[at + 1..];
     }
-    out.push_str(rest);
     out.push('"');
 }
 

@@ -1,7 +1,5 @@
 //! A body becomes a page: the envelope is read, the records are handed to [`Walk`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
@@ -14,7 +12,7 @@ use super::{
     columns::{Columns, Envelope},
     json::{Fault, FaultKind, MAX_DEPTH, Parser},
     lookup,
-    output::Output,
+    output::{Likely, Output},
     record::Walk,
 };
 use crate::plan::{PageFacts, RecordsShape, SliceContext, StreamPlan, arrow_schema};
@@ -29,18 +27,18 @@ pub struct Decoder {
     schema: SchemaRef,
     columns: Columns,
     envelope: Envelope,
-    /// How many rows a MiB of the last page had. It sizes buffers and changes no result.
-    rows_per_mib: AtomicUsize,
+    likely: Likely,
 }
 
 impl Decoder {
     /// Compiles the columns of a stream.
     pub fn new(stream: &StreamPlan) -> Self {
+        let schema = arrow_schema(&stream.columns, stream.unknown_fields);
         Self {
-            schema: arrow_schema(&stream.columns, stream.unknown_fields),
+            likely: Likely::new(schema.fields().len()),
+            schema,
             columns: Columns::new(stream),
             envelope: Envelope::new(stream),
-            rows_per_mib: AtomicUsize::new(0),
         }
     }
 
@@ -79,9 +77,7 @@ impl Decoder {
     }
 
     fn output(&self, context: &SliceContext, length: usize) -> Output {
-        let rows_per_mib = self.rows_per_mib.load(Ordering::Relaxed);
-        let likely_rows = length.saturating_mul(rows_per_mib) >> 20;
-        Output::new(&self.columns, &self.schema, context, likely_rows)
+        Output::new(&self.columns, &self.schema, context, &self.likely, length)
     }
 }
 
@@ -270,7 +266,7 @@ impl<'t> Page<'_, 't> {
     }
 
     fn finish(mut self, text: &str) -> Result<Decoded, BodyError> {
-        let Decoder { schema, columns, envelope, rows_per_mib } = self.decoder;
+        let Decoder { schema, columns, envelope, likely } = self.decoder;
         let records_missing = match self.records {
             Some(Records::Found(raw)) => {
                 for (i, path) in &envelope.in_records {
@@ -284,7 +280,7 @@ impl<'t> Page<'_, 't> {
         let values = envelope.paths.iter().zip(self.envelope);
         let mut output = self.output;
         let rows = output.rows;
-        rows_per_mib.store((rows << 20).div_ceil(self.length.max(1)), Ordering::Relaxed);
+        likely.learn(&output, self.length);
         let internal = |reason: String| BodyError::Internal { reason };
         for (column, _) in &columns.context {
             let repeated = output.buffers[*column].complete(0, rows);

@@ -15,26 +15,28 @@ pub(super) const MAX_DEPTH: u32 = 128;
 
 /// What is wrong with the text, and where; line and column are computed only when asked for.
 ///
-/// It is small, because every step of the parser returns it or its own result in registers.
+/// Its parts are words: with smaller ones the compiler copies results at odd addresses, which
+/// stalls on every value of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
-    at: u32,
+    at: usize,
     pub(super) kind: FaultKind,
 }
 
 impl Fault {
     fn new(at: usize, kind: FaultKind) -> Self {
-        Self { at: u32::try_from(at).unwrap_or(u32::MAX), kind }
+        Self { at, kind }
     }
 
     /// The byte offset in the parsed text.
     pub(super) fn at(self) -> usize {
-        self.at as usize
+        self.at
     }
 }
 
 /// What is wrong with the text: nested too deep, or something else should stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub(super) enum FaultKind {
     TooDeep,
     Value,
@@ -73,7 +75,10 @@ impl FaultKind {
 }
 
 /// A value without parts.
+///
+/// Its tag is a word for the reason that [`Fault`] has.
 #[derive(Debug, Clone, Copy)]
+#[repr(usize)]
 pub(super) enum Scalar<'t> {
     Null,
     Boolean(bool),
@@ -108,8 +113,9 @@ impl Text<'_> {
             return;
         }
         let mut rest = self.raw;
-        while let Some((before, escape)) = rest.split_once('\\') {
-            out.push_str(before);
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            out.push_str(&rest[..at]);
+            let escape = &rest[at + 1..];
             let (character, length) = unescape(escape);
             out.push(character);
             rest = &escape[length..];
@@ -272,7 +278,11 @@ impl<'t> Parser<'t> {
     }
 
     /// Consumes a string whose opening quote is already consumed.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a returned string is stored and at once loaded again"
+    )]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Text<'t>, Fault> {
         let start = self.at;
         let mut escaped = false;
@@ -321,7 +331,11 @@ impl<'t> Parser<'t> {
     }
 
     /// Consumes a value that starts with `first` and has no parts.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a returned string is stored and at once loaded again"
+    )]
+    #[inline(always)]
     pub(super) fn scalar(&mut self, first: u8) -> Result<Scalar<'t>, Fault> {
         match first {
             b'"' => {
@@ -425,7 +439,7 @@ impl<'t> Parser<'t> {
 /// `memchr` looks for bytes but not for the range of control characters, and most strings are
 /// shorter than its set-up pays for; eight bytes at a time in a register do both.
 #[inline]
-fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
     const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);

@@ -1,6 +1,9 @@
 //! What a page has given so far.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use arrow::datatypes::SchemaRef;
 use serde_json::Value;
@@ -15,6 +18,50 @@ use super::{
     record::{found, reason},
 };
 use crate::plan::SliceContext;
+
+/// How much a page is likely to give: as much as the last one did, in proportion to its length.
+///
+/// It sizes buffers and changes no result.
+#[derive(Debug)]
+pub(super) struct Likely {
+    rows: Share,
+    /// One a column of the schema.
+    text: Vec<Share>,
+}
+
+impl Likely {
+    /// A short page says little about a long one: no more than this is set aside unseen.
+    const MOST_ROWS: usize = 1 << 16;
+
+    pub(super) fn new(columns: usize) -> Self {
+        let text = std::iter::repeat_with(Share::default).take(columns);
+        Self { rows: Share::default(), text: text.collect() }
+    }
+
+    /// Remembers what a body of this length has given.
+    pub(super) fn learn(&self, output: &Output, body: usize) {
+        self.rows.learn(output.rows, body);
+        for (share, buffer) in self.text.iter().zip(&output.buffers) {
+            share.learn(buffer.text_bytes(), body);
+        }
+    }
+}
+
+/// An amount a MiB of a body.
+#[derive(Debug, Default)]
+struct Share(AtomicUsize);
+
+impl Share {
+    fn of(&self, body: usize) -> usize {
+        body.saturating_mul(self.0.load(Ordering::Relaxed)) >> 20
+    }
+
+    fn learn(&self, amount: usize, body: usize) {
+        let share = amount.saturating_mul(1 << 20).div_ceil(body.max(1));
+        // An eighth more, so that the usual page fits.
+        self.0.store(share + share / 8, Ordering::Relaxed);
+    }
+}
 
 /// Rows, rejects and counts of a page.
 #[derive(Debug)]
@@ -38,11 +85,15 @@ impl Output {
         plan: &Columns,
         schema: &SchemaRef,
         context: &SliceContext,
-        likely_rows: usize,
+        likely: &Likely,
+        body: usize,
     ) -> Self {
-        let fields = schema.fields().iter();
+        let likely_rows = likely.rows.of(body).min(Likely::MOST_ROWS);
+        let fields = schema.fields().iter().zip(&likely.text);
         let mut output = Self {
-            buffers: fields.map(|it| Buffer::new(it.data_type(), likely_rows)).collect(),
+            buffers: fields
+                .map(|(it, text)| Buffer::new(it.data_type(), likely_rows, text.of(body).min(body)))
+                .collect(),
             desks: plan.declared.iter().map(|it| Desk::new(&it.kind)).collect(),
             rows: 0,
             irregular: Irregular::default(),
