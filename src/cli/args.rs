@@ -21,8 +21,8 @@ pub struct Args {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct GlobalArgs {
     /// The directory in which pipelines are found by name.
-    #[arg(long, global = true, value_name = "DIR", default_value = "pipelines")]
-    pub pipelines: PathBuf,
+    #[arg(long = "pipelines", global = true, value_name = "DIR", default_value = "pipelines")]
+    pub pipelines_dir: PathBuf,
     /// Says more on stderr: once for progress of streams, twice for every request.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -164,4 +164,16 @@ pub struct SimulateArgs {
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
 }

@@ -75,7 +75,7 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
 fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
     let is_set = |env: &str| std::env::var(env).is_ok_and(|it| !it.is_empty());
     let mut failed = None;
-    for (name, file) in found(&global.pipelines) {
+    for (name, file) in found(&global.pipelines_dir) {
         let (label, summary) = match &file {
             Some(path) => (path.display().to_string(), config::summarize(path)),
             None => (
@@ -108,7 +108,7 @@ fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error>
     if as_file.is_file() || looks_like_a_file {
         return Ok(config::load(as_file, inputs)?);
     }
-    let pipelines = found(&global.pipelines);
+    let pipelines = found(&global.pipelines_dir);
     match pipelines.iter().find(|(it, _)| it == name) {
         Some((_, Some(path))) => Ok(config::load(path, inputs)?),
         Some((_, None)) => Ok(config::load_text(name.as_ref(), shipped(name), inputs)?),

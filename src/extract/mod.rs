@@ -484,7 +484,11 @@ impl Extractor {
                         detail,
                     }));
                 }
-                let truncated = source.truncated;
+                let UnreadableBody { reason, truncated } = source;
+                let source = UnreadableBody {
+                    reason: self.redactor.redact(&reason).into_owned(),
+                    truncated,
+                };
                 let err = ExtractError::Body { url, attempts, source };
                 return Err(if truncated { Judged::MayPass(err) } else { Judged::Final(err) });
             }
