@@ -41,7 +41,7 @@ pub(super) fn demo(
     let inputs = Inputs::new(variables.chain(pace));
     let now = simulator.world().now();
 
-    let mut worst = 0;
+    let mut reports = Vec::new();
     for (name, text) in SHIPPED {
         let mut plan = config::load_text(name.as_ref(), text, &inputs)?;
         plan.destination.path.clone_from(output);
@@ -53,10 +53,9 @@ pub(super) fn demo(
             until: None,
             memory_bytes: 96 << 20,
         };
-        let report = export::export(&plan, &options, export::bars(global))?;
-        export::print(&report, *json, stdout)?;
-        worst = export::worse(worst, report.exit_code);
+        reports.push(export::export(&plan, &options, export::bars(global))?);
     }
+    export::print(&reports, *json, stdout)?;
     if !*json {
         let dir = output.display();
         report::line(
@@ -71,5 +70,5 @@ Query it, for example with DuckDB:
             ),
         );
     }
-    Ok(worst)
+    Ok(export::exit_code(&reports))
 }

@@ -48,26 +48,26 @@ pub(super) fn run(
         plans.push((plan, streams));
     }
 
-    let mut worst = 0;
+    let mut reports = Vec::new();
     for (plan, streams) in plans {
         let now = clock(global);
-        let options = RunOptions {
-            run: run_id(now),
-            now,
-            streams,
-            since,
-            until,
-            memory_bytes: memory_mb << 20,
-        };
+        let memory_bytes = memory_mb << 20;
+        let options = RunOptions { run: run_id(now), now, streams, since, until, memory_bytes };
         if *dry_run {
             show(&plan, &options, *json, stdout)?;
             continue;
         }
-        let report = export(&plan, &options, bars(global))?;
-        print(&report, *json, stdout)?;
-        worst = worse(worst, report.exit_code);
+        match export(&plan, &options, bars(global)) {
+            Ok(report) => reports.push(report),
+            Err(err) => {
+                // What earlier pipelines did must not get lost behind the error of this one.
+                print(&reports, *json, stdout)?;
+                return Err(err);
+            }
+        }
     }
-    Ok(worst)
+    print(&reports, *json, stdout)?;
+    Ok(exit_code(&reports))
 }
 
 /// Runs a pipeline with bars on a terminal, until it is done or the user stops it.
@@ -83,18 +83,31 @@ pub(super) fn export(plan: &Plan, options: &RunOptions, bars: Bars) -> Result<Ru
     })
 }
 
-/// Prints what a run did, and the errors of its streams on stderr.
-pub(super) fn print(report: &RunReport, json: bool, stdout: &mut dyn Write) -> Result<(), Error> {
+/// Prints what runs did: their reports on stdout, the errors of their streams on stderr.
+pub(super) fn print(
+    reports: &[RunReport],
+    json: bool,
+    stdout: &mut dyn Write,
+) -> Result<(), Error> {
     if json {
-        let text = serde_json::to_string(report).map_err(|err| Error::Internal(err.to_string()))?;
-        report::line(stdout, format_args!("{text}"));
-    } else {
-        report::run(stdout, report);
+        for report in reports {
+            let text =
+                serde_json::to_string(report).map_err(|err| Error::Internal(err.to_string()))?;
+            report::line(stdout, format_args!("{text}"));
+        }
+    } else if !reports.is_empty() {
+        report::runs(stdout, reports);
     }
-    for err in report.streams.iter().filter_map(|it| it.error.as_ref()) {
+    let errors = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
+    for err in errors {
         report::error(&mut std::io::stderr().lock(), err);
     }
     Ok(())
+}
+
+/// The exit code of several runs: what published nothing weighs more than what published a part.
+pub(super) fn exit_code(reports: &[RunReport]) -> u8 {
+    reports.iter().map(|it| it.exit_code).fold(0, worse)
 }
 
 /// Bars where a person looks and nothing else writes.
@@ -103,8 +116,8 @@ pub(super) fn bars(global: &GlobalArgs) -> Bars {
     if wanted { Bars::Shown } else { Bars::Hidden }
 }
 
-/// The exit code of several runs: what published nothing weighs more than what published a part.
-pub(super) fn worse(a: u8, b: u8) -> u8 {
+/// The exit code that counts of two.
+fn worse(a: u8, b: u8) -> u8 {
     const PARTIAL: u8 = 7;
     if a == 0 || a == PARTIAL && b != 0 { b } else { a }
 }

@@ -54,10 +54,9 @@ fn problem(out: &mut dyn Write, path: &str, text: &str, problem: &Problem) {
     line(out, format_args!("    {pad} | {before}^"));
 }
 
-/// Prints the closing table of a run, and what a person should look at.
-pub fn run(out: &mut dyn Write, report: &RunReport) {
-    let mut table = plain_table();
-    table.set_header([
+/// Prints the closing table of one or several runs, and what a person should look at.
+pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
+    const HEADER: [&str; 10] = [
         "stream",
         "status",
         "slices",
@@ -68,38 +67,67 @@ pub fn run(out: &mut dyn Write, report: &RunReport) {
         "size",
         "rejected",
         "time",
-    ]);
-    for stream in &report.streams {
-        table.add_row([
-            stream.stream.clone(),
-            status(stream).to_owned(),
-            stream.slices.total.to_string(),
-            stream.records.to_string(),
-            stream.rows.to_string(),
-            stream.partitions.to_string(),
-            stream.files.to_string(),
-            size(stream.bytes_written),
-            stream.rejected.to_string(),
-            format!("{:.1} s", stream.seconds.total),
-        ]);
+    ];
+    let mut table = plain_table();
+    table.set_header(HEADER);
+    let mut total = [0; 6];
+    for report in reports {
+        for stream in &report.streams {
+            let counts = [
+                stream.slices.total,
+                stream.records,
+                stream.rows,
+                stream.partitions,
+                stream.files,
+                stream.bytes_written,
+            ];
+            for (sum, count) in total.iter_mut().zip(counts) {
+                *sum += count;
+            }
+            let name = format!("{}.{}", report.pipeline, stream.stream);
+            let time = format!("{:.1} s", stream.seconds.total);
+            table.add_row(row(name, status(stream), counts, stream.rejected, time));
+        }
     }
-    for column in 2..10 {
+    let rejected = reports.iter().flat_map(|it| &it.streams).map(|it| it.rejected).sum();
+    let seconds: f64 = reports.iter().map(|it| it.seconds).sum();
+    table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
+    for column in 2..HEADER.len() {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    line(out, format_args!("{} (run {}, {:.1} s)", report.pipeline, report.run, report.seconds));
     for row in table.lines() {
-        line(out, format_args!("  {}", row.trim_end()));
+        line(out, format_args!("{}", row.trim_end()));
     }
-    for stream in &report.streams {
-        notes(out, stream);
+    for report in reports {
+        for stream in &report.streams {
+            notes(out, &report.pipeline, stream);
+        }
     }
 }
 
-fn notes(out: &mut dyn Write, stream: &StreamReport) {
+fn row(name: String, status: &str, counts: [u64; 6], rejected: u64, time: String) -> [String; 10] {
+    let [slices, records, rows, partitions, files, bytes] = counts;
+    let number = |it: u64| it.to_string();
+    [
+        name,
+        status.to_owned(),
+        number(slices),
+        number(records),
+        number(rows),
+        number(partitions),
+        number(files),
+        size(bytes),
+        number(rejected),
+        time,
+    ]
+}
+
+fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
     let name = &stream.stream;
-    let mut note = |text: fmt::Arguments<'_>| line(out, format_args!("  note: {name}: {text}"));
+    let mut note =
+        |text: fmt::Arguments<'_>| line(out, format_args!("note: {pipeline}.{name}: {text}"));
     if stream.slices.unreconciled > 0 {
         let n_slices = stream.slices.unreconciled;
         note(format_args!(
@@ -119,6 +147,10 @@ fn notes(out: &mut dyn Write, stream: &StreamReport) {
             "{} skipped by a rule of the pipeline",
             counted(stream.slices.skipped, "slice")
         ));
+    }
+    if stream.duplicates > 0 {
+        let n_rows = counted(stream.duplicates, "row");
+        note(format_args!("{n_rows} came more than once from the API and are kept once"));
     }
     if stream.superseded > 0 {
         note(format_args!(
