@@ -9,6 +9,7 @@ use crate::{
     extract::{ExtractError, RequestError, SendError},
     load::WriteError,
     plan::Name,
+    state::StateError,
 };
 
 /// Why a command failed, as the user sees it.
@@ -67,6 +68,53 @@ pub enum Error {
         slice: String,
         /// Why that one failed.
         source: Box<ExtractError>,
+    },
+    /// Some slices of a stream could not be read; the rest is published.
+    #[error(
+        "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; the rest is published"
+    )]
+    SomeSlices {
+        /// The stream.
+        stream: Name,
+        /// How many failed.
+        failed: u64,
+        /// How many there are.
+        slices: u64,
+        /// The first that failed.
+        slice: String,
+        /// Why that one failed.
+        source: Box<ExtractError>,
+    },
+    /// More rows would go than a person would expect.
+    #[error(
+        "stream `{stream}`: {removed} of the {stood} rows that stand in what was read would go, {:.0} % are allowed; nothing of it is published",
+        .allowed * 100.0
+    )]
+    TooManyDeletes {
+        /// The stream.
+        stream: Name,
+        /// Rows that would go.
+        removed: u64,
+        /// Rows that stand in what was read.
+        stood: u64,
+        /// The share that may go.
+        allowed: f64,
+    },
+    /// A dataset that has rows would become empty.
+    #[error("stream `{stream}`: all of its {rows} rows would go; nothing of it is published")]
+    WouldBeEmpty {
+        /// The stream.
+        stream: Name,
+        /// Rows that stand.
+        rows: u64,
+    },
+    /// The state of an earlier run cannot be gone on from.
+    #[error("the state of stream `{stream}` cannot be used")]
+    State {
+        /// The stream.
+        stream: Name,
+        /// Why.
+        source: StateError,
     },
     /// The parent of a stream was not read completely.
     #[error(
@@ -138,6 +186,10 @@ impl Error {
             Self::Config(ConfigError::Read { .. }) | Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
             Self::UnknownStream { known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
             Self::Source(source) | Self::Slices { source, .. } => extract_hint(source),
+            Self::SomeSlices { .. } => Some("they are remembered: run again to read them".into()),
+            Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
+            Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
+            Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),
             Self::TooManyRejected { quarantine: Some(path), .. } => {
                 Some(format!("see the records and the reasons in `{}`, then fix the column's type or raise `max_rejected`", path.display()))
             }
@@ -149,6 +201,7 @@ impl Error {
             Self::Config(ConfigError::Invalid { .. })
             | Self::Argument { .. }
             | Self::Parent { .. }
+            | Self::State { .. }
             | Self::TooManyRejected { quarantine: None, .. }
             | Self::Write(_)
             | Self::Listen { .. }
@@ -163,11 +216,27 @@ impl Error {
             Self::Argument { .. } => 2,
             Self::Config(_) | Self::UnknownPipeline { .. } | Self::UnknownStream { .. } => 3,
             Self::Source(_) | Self::Slices { .. } | Self::Parent { .. } => 4,
-            Self::TooManyRejected { .. } | Self::PartWouldReplace { .. } => 5,
-            Self::Write(_) | Self::Listen { .. } => 6,
+            Self::TooManyRejected { .. }
+            | Self::PartWouldReplace { .. }
+            | Self::TooManyDeletes { .. }
+            | Self::WouldBeEmpty { .. } => 5,
+            Self::SomeSlices { .. } => 7,
+            Self::Write(_) | Self::State { .. } | Self::Listen { .. } => 6,
             Self::Interrupted => 130,
         }
     }
+}
+
+/// An error with its causes on one line.
+pub fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
 }
 
 fn extract_hint(err: &ExtractError) -> Option<String> {

@@ -5,6 +5,7 @@ pub mod config;
 pub mod extract;
 pub mod transform;
 pub mod load;
+pub mod state;
 pub mod run;
 pub mod error;
 pub mod sim;

@@ -95,6 +95,13 @@ pub struct RunArgs {
     /// End windows here: a date (which is still read), an instant, or a length of time back.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
+    /// Read everything, not only what changed; what the source no longer has is removed, under the
+    /// guard against mass deletion.
+    #[arg(long)]
+    pub full_refresh: bool,
+    /// Write every file anew, so that all of them have the columns of the pipeline as it is now.
+    #[arg(long)]
+    pub rewrite: bool,
     /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,

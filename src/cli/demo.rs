@@ -45,14 +45,7 @@ pub(super) fn demo(
     for (name, text) in SHIPPED {
         let mut plan = config::load_text(name.as_ref(), text, &inputs)?;
         plan.destination.path.clone_from(output);
-        let options = RunOptions {
-            run: export::run_id(now),
-            now,
-            streams: Vec::new(),
-            since: None,
-            until: None,
-            memory_bytes: 96 << 20,
-        };
+        let options = RunOptions::new(export::run_id(now), now);
         reports.push(export::export(&plan, &options, export::bars(global))?);
     }
     export::print(&reports, *json, stdout)?;

@@ -12,8 +12,9 @@ use crate::{
     config,
     error::Error,
     extract::{ExtractError, Extractor, Horizon, ParentValues, slices},
+    load::Rewrite,
     plan::{CsvPlan, FormatPlan, Method, Name, Plan, WindowStart},
-    run::{self, Progress, RunOptions, RunReport},
+    run::{self, Progress, Refresh, RunOptions, RunReport},
 };
 
 pub(super) fn run(
@@ -23,6 +24,8 @@ pub(super) fn run(
 ) -> Result<u8, Error> {
     let RunArgs {
         pipelines,
+        full_refresh,
+        rewrite,
         streams,
         since,
         until,
@@ -51,8 +54,15 @@ pub(super) fn run(
     let mut reports = Vec::new();
     for (plan, streams) in plans {
         let now = clock(global);
-        let memory_bytes = memory_mb << 20;
-        let options = RunOptions { run: run_id(now), now, streams, since, until, memory_bytes };
+        let options = RunOptions {
+            streams,
+            since,
+            until,
+            refresh: if *full_refresh { Refresh::Full } else { Refresh::Incremental },
+            rewrite: if *rewrite { Rewrite::All } else { Rewrite::Changed },
+            memory_bytes: memory_mb << 20,
+            ..RunOptions::new(run_id(now), now)
+        };
         if *dry_run {
             show(&plan, &options, *json, stdout)?;
             continue;

@@ -152,6 +152,19 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
         let n_rows = counted(stream.duplicates, "row");
         note(format_args!("{n_rows} came more than once from the API and are kept once"));
     }
+    if stream.removed > 0 {
+        note(format_args!(
+            "{} removed, because the source no longer has them",
+            counted(stream.removed, "row")
+        ));
+    }
+    if stream.redated > 0 {
+        note(format_args!("{} moved to another partition", counted(stream.redated, "row")));
+    }
+    if stream.held_back > 0 {
+        let n_rows = counted(stream.held_back, "row");
+        note(format_args!("{n_rows} not written, because records of the same slice did not fit"));
+    }
     if stream.superseded > 0 {
         note(format_args!(
             "{} came in several versions; the newest is kept",

@@ -228,6 +228,15 @@ pub(super) struct StreamSpec {
     /// What responses of this stream mean, before the rules of the source.
     #[serde(default)]
     pub(super) responses: Vec<ResponseSpec>,
+    /// What becomes of the rows of a parent to which access is lost. Default: `keep`.
+    #[serde(default)]
+    pub(super) on_gone: OnGoneSpec,
+    /// The share of standing rows that a run may remove, of at least 100 that go (`50%`). Default:
+    /// `50%`.
+    pub(super) max_delete_ratio: Option<Scalar>,
+    /// What is normal for this stream.
+    #[serde(default)]
+    pub(super) expect: ExpectSpec,
     /// Rejected records to tolerate before the stream publishes nothing: a share (`1%`) or a
     /// number. Default: `1%`, and always up to 10.
     pub(super) max_rejected: Option<Scalar>,
@@ -575,6 +584,9 @@ pub(super) struct WindowSpec {
     pub(super) lag: Option<String>,
     /// The length of a window. Default: everything is one window.
     pub(super) step: Option<String>,
+    /// How far back windows start once everything from `from` on has been read (`60d`), for
+    /// records that change without a feed of changes. Default: at `from`, or at the cursor.
+    pub(super) reread: Option<String>,
     /// How bounds are written: `date` (both included), `epoch_ms`, `epoch_ms_pair`, `epoch_s`,
     /// `rfc3339`, or a strftime pattern. Default: `rfc3339`.
     pub(super) format: Option<String>,
@@ -762,6 +774,41 @@ pub(super) struct ReplaceSpec {
     /// The columns that identify a row. Default: none, equal rows are all kept.
     #[serde(default)]
     pub(super) key: Vec<String>,
+    /// Which columns hold what makes a slice: `parent.x`, `slice.x`, or `window` for a column whose
+    /// date lies in the slice's window. Default: the columns that are read from the slice itself.
+    #[serde(default)]
+    pub(super) by: IndexMap<String, String>,
+}
+
+/// What becomes of the rows of a parent to which access is lost.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnGoneSpec {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They go.
+    Delete,
+}
+
+/// What is normal for a stream.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExpectSpec {
+    /// `ok` where a dataset that had rows may become empty. Default: `never`.
+    #[serde(default)]
+    pub(super) empty: ExpectEmptySpec,
+}
+
+/// Whether a dataset that had rows may become empty.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ExpectEmptySpec {
+    /// Then nothing is published.
+    #[default]
+    Never,
+    /// It may.
+    Ok,
 }
 
 /// What a replace replaces.

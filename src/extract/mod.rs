@@ -35,7 +35,7 @@ pub use ledger::Verdict;
 pub use paginate::StuckPaging;
 pub use request::RequestError;
 pub use send::{Cause, SendError};
-pub use slice::{Horizon, ParentValues, Slice, slices};
+pub use slice::{Horizon, ParentValues, Slice, planned_start, reread, slices};
 
 use crate::plan::{
     JsonPath, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,

@@ -58,6 +58,43 @@ enum Span {
     Instants(DateTime<Utc>, DateTime<Utc>),
 }
 
+/// Where the first window of a stream starts by its plan; `None` where it has no windows.
+pub fn planned_start(plan: &SlicesPlan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match plan {
+        SlicesPlan::Window(window) => Some(instant_of(window.from, window, now)),
+        SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => {
+            parts.iter().filter_map(|it| planned_start(it, now)).min()
+        }
+        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => None,
+    }
+}
+
+fn instant_of(start: WindowStart, window: &WindowPlan, now: DateTime<Utc>) -> DateTime<Utc> {
+    match start {
+        WindowStart::At(instant) => instant,
+        WindowStart::On(date) => midnight(date, window.zone),
+        WindowStart::Ago(back) => match window.format {
+            WindowFormat::Date => {
+                let today = now.with_timezone(&window.zone).date_naive();
+                midnight(today - Days::new(back.num_days().unsigned_abs()), window.zone)
+            }
+            WindowFormat::EpochMillis
+            | WindowFormat::EpochSeconds
+            | WindowFormat::Rfc3339
+            | WindowFormat::Custom(_) => now - back,
+        },
+    }
+}
+
+/// How far back the windows of a stream start once everything before has been read.
+pub fn reread(plan: &SlicesPlan) -> Option<TimeDelta> {
+    match plan {
+        SlicesPlan::Window(window) => window.reread,
+        SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => parts.iter().find_map(reread),
+        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => None,
+    }
+}
+
 /// The slices of a stream for one parent, or all its slices where it has no parent.
 pub fn slices(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues) -> Vec<Slice> {
     let whole = Slice {
@@ -118,6 +155,23 @@ impl Slice {
         let without = self.without_window();
         let half = |span| without.in_window(Window { plan: window.plan.clone(), span });
         Some([half(first), half(second)])
+    }
+
+    /// The first and the last date of the slice's window, where it is one of dates.
+    pub fn dates(&self) -> Option<(NaiveDate, NaiveDate)> {
+        match self.window.as_ref()?.span {
+            Span::Dates(first, last) => Some((first, last)),
+            Span::Instants(..) => None,
+        }
+    }
+
+    /// Where the slice's window starts.
+    pub fn start(&self) -> Option<DateTime<Utc>> {
+        let window = self.window.as_ref()?;
+        Some(match window.span {
+            Span::Dates(first, _) => midnight(first, window.plan.zone),
+            Span::Instants(start, _) => start,
+        })
     }
 
     fn named(&self, part: &str) -> Self {
@@ -343,6 +397,7 @@ mod tests {
             from: WindowStart::Ago(TimeDelta::days(9)),
             ahead: TimeDelta::days(3),
             step: Some(TimeDelta::days(7)),
+            reread: None,
             format: WindowFormat::Date,
             zone: Moscow,
             params: WindowParams::Bounds {
@@ -388,6 +443,7 @@ mod tests {
             from: WindowStart::On(date("2024-07-24")),
             ahead: TimeDelta::zero(),
             step: Some(TimeDelta::days(1)),
+            reread: None,
             format: WindowFormat::EpochMillis,
             zone: Moscow,
             params: WindowParams::Pair(query("interval")),

@@ -28,10 +28,11 @@ pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, JsonPath};
 pub use secret::{Redactor, Secret};
 pub use stream::{
-    BodyPlan, CursorPlan, ExplodePlan, ExplodeShape, MaxRejected, Method, PageScheme, PaginatePlan,
-    ParentPlan, PartitionPlan, PartitionUnit, Place, Placement, QueryValue, RecordsPlan,
-    RecordsShape, ReplaceScope, RequestPlan, Signal, Signals, SizePlan, SlicesPlan, StreamPlan,
-    WhenEmpty, WindowFormat, WindowParams, WindowPlan, WindowStart, WriteMode,
+    BodyPlan, CursorPlan, ExplodePlan, ExplodeShape, GuardPlan, MaxRejected, Method, OnGone,
+    PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement,
+    QueryValue, RecordsPlan, RecordsShape, ReplaceScope, RequestPlan, ScopeSource, Signal, Signals,
+    SizePlan, SlicesPlan, StreamPlan, WhenEmpty, WindowFormat, WindowParams, WindowPlan,
+    WindowStart, WriteMode,
 };
 pub use template::{Escape, RenderError, Template, Vars, value_text};
 

@@ -31,6 +31,12 @@ pub struct StreamPlan {
     pub unknown_fields: UnknownFields,
     /// How rows meet those that are there.
     pub write: WriteMode,
+    /// How the rows of a slice are told from the others: what the slice's own values stand in.
+    pub scope: Vec<(Name, ScopeSource)>,
+    /// What becomes of the rows of a slice to which access is lost.
+    pub on_gone: OnGone,
+    /// What stops a run from removing rows by mistake.
+    pub guard: GuardPlan,
     /// Into which directories rows go.
     pub partition: PartitionPlan,
     /// Rules for responses of this stream, tried before those of the source.
@@ -343,6 +349,8 @@ pub struct WindowPlan {
     pub ahead: TimeDelta,
     /// The length of a window; without one everything is one window.
     pub step: Option<TimeDelta>,
+    /// How far back windows start once everything before has been read.
+    pub reread: Option<TimeDelta>,
     /// How bounds are written.
     pub format: WindowFormat,
     /// In which dates and zone-less texts are meant.
@@ -403,6 +411,55 @@ pub struct ParentPlan {
     pub bind: Vec<(String, Name)>,
     /// How many parents one slice has; with a batch, the bound values are lists.
     pub batch: Option<usize>,
+}
+
+/// Where a slice says what one of its rows' columns holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScopeSource {
+    /// In a value of the slice.
+    Slice(String),
+    /// In a value bound from the parent.
+    Parent(String),
+    /// Between the first and the last date of the slice's window.
+    Window,
+}
+
+/// What becomes of the rows of a slice to which access is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnGone {
+    /// They stay: lost access never looks like a delete.
+    #[default]
+    Keep,
+    /// They go, as if the slice had been read and had nothing.
+    Delete,
+}
+
+/// What stops a run from removing rows by mistake.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GuardPlan {
+    /// The largest share of the rows that stood in what was read that may go, from 0 to 1.
+    pub max_delete_ratio: f64,
+    /// Fewer rows than this may always go.
+    pub min_deletes: u64,
+    /// Whether a dataset that had rows may become empty.
+    pub may_be_empty: bool,
+}
+
+impl Default for GuardPlan {
+    fn default() -> Self {
+        Self { max_delete_ratio: 0.5, min_deletes: 100, may_be_empty: false }
+    }
+}
+
+impl GuardPlan {
+    /// Whether so many of the rows that stood may go.
+    pub fn allows(self, removed: u64, stood: u64) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+        let share = self.max_delete_ratio * stood as f64;
+        #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+        let removed_share = removed as f64;
+        removed < self.min_deletes || removed_share <= share
+    }
 }
 
 /// How rows meet those that are there.

@@ -4,7 +4,10 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arrow::{
@@ -12,12 +15,14 @@ use arrow::{
     datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::progress::StreamProgress;
 use crate::{
     extract::{PageReader, ParentValues, Slice, Stopped, UnreadableBody},
+    load::{ReadScopes, Rewrite},
     plan::{Name, PageFacts, SliceContext, StreamPlan},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
 };
@@ -28,11 +33,40 @@ const QUEUE_BYTES: usize = 16 << 20;
 /// What a stream's slices share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) decoder: Arc<Decoder>,
+    decoder: Arc<Decoder>,
     pub(super) writer: Option<WriterQueue>,
     pub(super) children: Vec<ChildFeed>,
-    pub(super) tally: Mutex<Tally>,
-    pub(super) has_key: bool,
+    tally: Mutex<Tally>,
+    has_key: bool,
+    /// Whether rows of an earlier run may stand.
+    has_standing_rows: bool,
+    /// The column whose largest value is the cursor.
+    cursor: Option<Name>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        stream: &StreamPlan,
+        decoder: Decoder,
+        writer: Option<WriterQueue>,
+        children: Vec<ChildFeed>,
+        has_standing_rows: bool,
+    ) -> Self {
+        Self {
+            decoder: Arc::new(decoder),
+            writer,
+            children,
+            tally: Mutex::default(),
+            has_key: !stream.key().is_empty(),
+            has_standing_rows,
+            cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
+        }
+    }
+
+    /// The counts of all slices, once they have ended.
+    pub(super) fn take_tally(&self) -> Tally {
+        std::mem::take(&mut *lock(&self.tally))
+    }
 }
 
 /// The way to the thread that writes a stream.
@@ -49,7 +83,7 @@ pub(super) enum Queued {
     Page { batch: RecordBatch, rejects: Vec<QuarantinedRecord>, room: OwnedSemaphorePermit },
     /// The stream was read to its end. A queue that closes without it belongs to a stream that is
     /// not published.
-    End,
+    End { scopes: ReadScopes, rewrite: Rewrite },
 }
 
 /// A rejected record with its place.
@@ -64,7 +98,12 @@ pub(super) struct QuarantinedRecord {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) notices: Notices,
+    pub(super) rejected: u64,
     pub(super) first_reject: Option<String>,
+    /// Rows that were not written, because others of their slice were rejected and the stream has
+    /// no key to tell them from those that stand.
+    pub(super) held_back: u64,
+    pub(super) largest_cursor: Option<DateTime<Utc>>,
 }
 
 impl WriterQueue {
@@ -87,9 +126,9 @@ impl WriterQueue {
     }
 
     /// Says that the stream was read to its end.
-    pub(super) fn end(self) {
+    pub(super) fn end(self, scopes: ReadScopes, rewrite: Rewrite) {
         // A writer that has failed says so itself.
-        let _ = self.sender.send(Queued::End);
+        let _ = self.sender.send(Queued::End { scopes, rewrite });
     }
 }
 
@@ -117,10 +156,15 @@ impl ChildFeed {
         for row in 0..batch.num_rows() {
             let values: ParentValues =
                 columns.iter().map(|(name, array)| ((*name).clone(), cell(array, row))).collect();
-            if self.is_new(&values) {
-                // A child that has ended needs no more parents.
-                let _ = self.sender.send(values);
-            }
+            self.send_values(values);
+        }
+    }
+
+    /// Sends a parent, unless it was sent before.
+    pub(super) fn send_values(&self, values: ParentValues) {
+        if self.is_new(&values) {
+            // A child that has ended needs no more parents.
+            let _ = self.sender.send(values);
         }
     }
 
@@ -129,7 +173,7 @@ impl ChildFeed {
         for (name, value) in values {
             (name, value.to_string()).hash(&mut hasher);
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(hasher.finish())
+        lock(&self.seen).insert(hasher.finish())
     }
 }
 
@@ -155,29 +199,60 @@ fn cell(array: &dyn Array, row: usize) -> Value {
     }
 }
 
+/// The largest value of the cursor column.
+fn largest(batch: &RecordBatch, column: &Name) -> Option<DateTime<Utc>> {
+    let array = batch.column_by_name(column.as_str())?;
+    match array.data_type() {
+        DataType::Date32 => {
+            let days = arrow::compute::max(array.as_primitive::<Date32Type>())?;
+            let date = Date32Type::to_naive_date_opt(days)?;
+            Some(date.and_time(chrono::NaiveTime::MIN).and_utc())
+        }
+        DataType::Timestamp(..) => {
+            let micros = arrow::compute::max(array.as_primitive::<TimestampMicrosecondType>())?;
+            DateTime::from_timestamp_micros(micros)
+        }
+        _ => None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is behind these locks is counted up: a panic elsewhere cannot leave it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads the pages of one slice.
 pub(super) struct SliceReader<'a> {
-    stream: &'a StreamPlan,
     shared: &'a Shared,
     progress: &'a StreamProgress,
+    rejected: AtomicU64,
     /// Pages of a stream without a key: they count only when their slice is complete, because a
     /// row that is read again cannot be told from an equal one.
     held: Mutex<Vec<(u64, String, Decoded)>>,
 }
 
 impl<'a> SliceReader<'a> {
-    pub(super) fn new(
-        stream: &'a StreamPlan,
-        shared: &'a Shared,
-        progress: &'a StreamProgress,
-    ) -> Self {
-        Self { stream, shared, progress, held: Mutex::default() }
+    pub(super) fn new(shared: &'a Shared, progress: &'a StreamProgress) -> Self {
+        Self { shared, progress, rejected: AtomicU64::new(0), held: Mutex::default() }
+    }
+
+    /// How many records of the slice did not fit.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
     }
 
     /// Hands on what was held back until the slice was complete.
     pub(super) async fn complete(&self) -> Result<(), Stopped> {
-        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
-        for (page, slice, decoded) in held {
+        let held = std::mem::take(&mut *lock(&self.held));
+        // Where a record did not fit, the rows that stand stay; without a key the new ones would
+        // double them.
+        let has_rejects = held.iter().any(|(_, _, page)| !page.rejects.is_empty());
+        let only_rejects = has_rejects && self.shared.has_standing_rows;
+        for (page, slice, mut decoded) in held {
+            if only_rejects {
+                lock(&self.shared.tally).held_back += decoded.batch.num_rows() as u64;
+                decoded.batch = RecordBatch::new_empty(decoded.batch.schema());
+            }
             self.hand_on(page, slice, decoded).await?;
         }
         Ok(())
@@ -190,7 +265,9 @@ impl<'a> SliceReader<'a> {
         progress.records.fetch_add(facts.records, Relaxed);
         progress.rows.fetch_add(batch.num_rows() as u64, Relaxed);
         progress.rejected.fetch_add(rejects.len() as u64, Relaxed);
-        self.count(notices, rejects.first());
+        self.rejected.fetch_add(rejects.len() as u64, Relaxed);
+        let cursor = self.shared.cursor.as_ref().and_then(|it| largest(&batch, it));
+        self.count(notices, &rejects, cursor);
         for child in &self.shared.children {
             child.send(&batch);
         }
@@ -202,14 +279,16 @@ impl<'a> SliceReader<'a> {
         writer.push(batch, rejects).await
     }
 
-    fn count(&self, notices: Notices, first: Option<&Reject>) {
-        let mut tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
+    fn count(&self, notices: Notices, rejects: &[Reject], cursor: Option<DateTime<Utc>>) {
+        let mut tally = lock(&self.shared.tally);
         let Notices { gaps, folds, duplicate_keys, dropped_empty } = notices;
         tally.notices.gaps += gaps;
         tally.notices.folds += folds;
         tally.notices.duplicate_keys += duplicate_keys;
         tally.notices.dropped_empty += dropped_empty;
-        if let (None, Some(reject)) = (&tally.first_reject, first) {
+        tally.rejected += rejects.len() as u64;
+        tally.largest_cursor = tally.largest_cursor.max(cursor);
+        if let (None, Some(reject)) = (&tally.first_reject, rejects.first()) {
             let column = reject.column.as_ref().map(|it| format!("column `{it}`: "));
             tally.first_reject = Some(format!("{}{}", column.unwrap_or_default(), reject.reason));
         }
@@ -244,8 +323,7 @@ impl PageReader for SliceReader<'_> {
         if self.shared.has_key {
             return self.hand_on(page, slice.id.clone(), output).await;
         }
-        debug_assert!(self.stream.key().is_empty());
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         if page == 1 {
             // The slice is read again from its start.
             held.clear();

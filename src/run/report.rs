@@ -46,17 +46,33 @@ pub struct StreamReport {
     pub dropped: u64,
     /// Records that do not fit, now in quarantine.
     pub rejected: u64,
-    /// Rows made of the records.
+    /// Rows that were not written, because others of their slice were rejected.
+    pub held_back: u64,
+    /// Rows made of the records, but for those that were held back.
     pub rows_read: u64,
     /// Rows that were equal to another one.
     pub duplicates: u64,
     /// Rows that a newer row of the same key took the place of.
     pub superseded: u64,
+    /// Rows that are new to the dataset.
+    pub added: u64,
+    /// Rows that took the place of another one.
+    pub updated: u64,
+    /// Rows that were there already.
+    pub unchanged: u64,
+    /// Rows that did not take the place of a newer one.
+    pub outdated: u64,
+    /// Rows of the dataset that the source no longer has.
+    pub removed: u64,
+    /// Rows that moved to another partition.
+    pub redated: u64,
     /// Rows of the dataset.
     pub rows: u64,
     /// Partitions of the dataset.
     pub partitions: u64,
-    /// Files, of all formats.
+    /// Partitions whose files were written.
+    pub changed_partitions: u64,
+    /// Files that were written, of all formats.
     pub files: u64,
     /// Bytes of these files.
     pub bytes_written: u64,
@@ -132,7 +148,7 @@ impl RunReport {
     /// in quarantine.
     pub fn exit_code(streams: &[StreamReport]) -> u8 {
         // What needs a person most comes first: a bug, the destination, the source, a guard.
-        const ORDER: [u8; 5] = [130, 1, 6, 4, 5];
+        const ORDER: [u8; 6] = [130, 1, 6, 4, 5, 7];
         let codes: Vec<u8> =
             streams.iter().filter_map(|it| it.error.as_ref()).map(Error::exit_code).collect();
         let worst = ORDER.into_iter().find(|it| codes.contains(it));

@@ -62,6 +62,9 @@ fn stream(columns: &[(&str, ColumnType)]) -> StreamPlan {
         columns: columns.collect(),
         unknown_fields: UnknownFields::Ignore,
         write: WriteMode::Replace { scope: ReplaceScope::Slice, key: Vec::new() },
+        scope: Vec::new(),
+        on_gone: crate::plan::OnGone::Keep,
+        guard: crate::plan::GuardPlan::default(),
         partition: PartitionPlan {
             column: name("start"),
             unit: PartitionUnit::Day,

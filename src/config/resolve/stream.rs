@@ -9,20 +9,21 @@ use crate::{
     config::{
         shape::{OneOrMany, Scalar, TextOr},
         spec::{
-            CalendarSpec, ColumnSpec, CursorSpec, DurationUnitSpec, ExplodeShapeSpec, ExplodeSpec,
-            InstantFormatSpec, MethodSpec, ParentSpec, PartitionSpec, PlaceSpec, QueryBlockSpec,
-            QuerySpec, RecordsSpec, ReplaceSpec, RequestSpec, ScopeSpec, SlicesSpec, StreamSpec,
-            TypeSpec, UnitSpec, UnknownFieldsSpec, WhenEmptySpec, WindowSpec, WriteSpec,
+            CalendarSpec, ColumnSpec, CursorSpec, DurationUnitSpec, ExpectEmptySpec, ExpectSpec,
+            ExplodeShapeSpec, ExplodeSpec, InstantFormatSpec, MethodSpec, OnGoneSpec, ParentSpec,
+            PartitionSpec, PlaceSpec, QueryBlockSpec, QuerySpec, RecordsSpec, ReplaceSpec,
+            RequestSpec, ScopeSpec, SlicesSpec, StreamSpec, TypeSpec, UnitSpec, UnknownFieldsSpec,
+            WhenEmptySpec, WindowSpec, WriteSpec,
         },
         template::{Scope, Secrecy},
     },
     plan::{
         Calendar, ColumnPlan, ColumnSource, ColumnType, CursorPlan, DurationUnit, Escape,
-        ExplodePlan, ExplodeShape, InstantFormat, JsonPath, MaxRejected, Method, Name, PageScheme,
-        PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement, QueryValue,
-        RecordsPlan, RecordsShape, ReplaceScope, RequestPlan, ResponseRule, Signal, SlicesPlan,
-        StreamPlan, Template, UnknownFields, WhenEmpty, WindowFormat, WindowParams, WindowPlan,
-        WriteMode,
+        ExplodePlan, ExplodeShape, GuardPlan, InstantFormat, JsonPath, MaxRejected, Method, Name,
+        OnGone, PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place,
+        Placement, QueryValue, RecordsPlan, RecordsShape, ReplaceScope, RequestPlan, ResponseRule,
+        ScopeSource, Signal, SlicesPlan, StreamPlan, Template, UnknownFields, WhenEmpty,
+        WindowFormat, WindowParams, WindowPlan, WriteMode,
     },
 };
 
@@ -82,6 +83,9 @@ impl Resolver<'_> {
             columns,
             unknown_fields,
             write,
+            on_gone,
+            max_delete_ratio,
+            expect,
             partition_by,
             responses,
             max_rejected,
@@ -110,10 +114,23 @@ impl Resolver<'_> {
             UnknownFieldsSpec::Reject => UnknownFields::Reject,
         };
         let cursor = cursor.and_then(|it| self.cursor(&format!("{at}.cursor"), &it, &columns));
+        let by = match &write {
+            Some(WriteSpec::Replace(TextOr::Block(ReplaceSpec { by, .. }))) => by.clone(),
+            Some(_) | None => IndexMap::new(),
+        };
         let write = match write {
             Some(write) => self.write(&format!("{at}.write"), write, &columns),
             None => Some(WriteMode::Replace { scope: ReplaceScope::All, key: Vec::new() }),
         };
+        let is_by_slice =
+            matches!(write, Some(WriteMode::Replace { scope: ReplaceScope::Slice, .. }));
+        let row_scope = match &slices {
+            Some(slices) if is_by_slice => {
+                self.row_scope(&format!("{at}.write.replace"), &by, &columns, slices, &scope)
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let guard = self.guard(&at, max_delete_ratio.as_ref(), &expect);
         let partition = self.partition(&format!("{at}.partition_by"), partition_by, &columns);
         let responses = self.responses(&format!("{at}.responses"), &responses);
         let max_rejected = self.max_rejected(&format!("{at}.max_rejected"), max_rejected.as_ref());
@@ -132,6 +149,12 @@ impl Resolver<'_> {
             columns,
             unknown_fields,
             write: write?,
+            scope: row_scope,
+            on_gone: match on_gone {
+                OnGoneSpec::Keep => OnGone::Keep,
+                OnGoneSpec::Delete => OnGone::Delete,
+            },
+            guard,
             partition: partition?,
             responses,
             max_rejected,
@@ -435,6 +458,7 @@ impl Resolver<'_> {
             ahead,
             lag,
             step,
+            reread,
             format,
             zone,
             place,
@@ -457,6 +481,7 @@ impl Resolver<'_> {
         let ahead = self.span(&format!("{at}.ahead"), ahead.as_ref())
             - self.span(&format!("{at}.lag"), lag.as_ref());
         let step = step.as_ref().map(|it| self.span(&format!("{at}.step"), Some(it)));
+        let reread = reread.as_ref().map(|it| self.span(&format!("{at}.reread"), Some(it)));
         let (format, pair) = match format.as_deref() {
             None | Some("rfc3339") => (WindowFormat::Rfc3339, false),
             Some("date") => (WindowFormat::Date, false),
@@ -520,7 +545,7 @@ impl Resolver<'_> {
             );
         }
         let zone = self.zone(&format!("{at}.zone"), zone.as_ref()).unwrap_or(chrono_tz::UTC);
-        Some(WindowPlan { from, ahead, step, format, zone, params })
+        Some(WindowPlan { from, ahead, step, reread, format, zone, params })
     }
 
     fn columns(
@@ -683,7 +708,7 @@ impl Resolver<'_> {
                     None
                 }
             },
-            WriteSpec::Replace(TextOr::Block(ReplaceSpec { scope, key })) => {
+            WriteSpec::Replace(TextOr::Block(ReplaceSpec { scope, key, by: _ })) => {
                 let key =
                     self.key(&format!("{at}.replace.key"), &key, columns, KeyNeed::Optional)?;
                 let scope = match scope {
@@ -767,6 +792,100 @@ impl Resolver<'_> {
         Some(PartitionPlan { column, unit, zone, name: name? })
     }
 
+    /// Which columns hold what makes a slice: as written, or those that are read from the slice.
+    fn row_scope(
+        &mut self,
+        at: &str,
+        by: &IndexMap<String, String>,
+        columns: &[ColumnPlan],
+        slices: &SlicesPlan,
+        scope: &Scope,
+    ) -> Vec<(Name, ScopeSource)> {
+        let mut found = Vec::new();
+        for (column, source) in by {
+            let at = format!("{at}.by.{column}");
+            let Some(name) = self.column(&at, column, columns) else { continue };
+            let member = |prefix: &str, known: &std::collections::BTreeSet<String>| {
+                source.strip_prefix(prefix).filter(|it| known.contains(*it)).map(str::to_owned)
+            };
+            let source = if source == "window" {
+                self.window_column(&at, &name, columns, slices).then_some(ScopeSource::Window)
+            } else if let Some(member) = member("parent.", &scope.parent) {
+                Some(ScopeSource::Parent(member))
+            } else if let Some(member) = member("slice.", &scope.slice) {
+                Some(ScopeSource::Slice(member))
+            } else {
+                let message = format!(
+                    "`{source}` is nothing that a slice has: write `parent.x`, `slice.x` or `window`"
+                );
+                self.problem(&at, message, None);
+                None
+            };
+            found.extend(source.map(|it| (name, it)));
+        }
+        if by.is_empty() {
+            for column in columns {
+                let source = match &column.from {
+                    ColumnSource::Parent(name) => ScopeSource::Parent(name.clone()),
+                    // Both bounds of a window are the same in slices of one day, and elsewhere no
+                    // column of a record.
+                    ColumnSource::Slice(name) if name == "start" || name == "end" => {
+                        ScopeSource::Window
+                    }
+                    ColumnSource::Slice(name) => ScopeSource::Slice(name.clone()),
+                    ColumnSource::Record(_) => continue,
+                };
+                found.push((column.name.clone(), source));
+            }
+            if found.is_empty() && *slices != SlicesPlan::Whole {
+                let message = "no column is read from the slice, so its rows cannot be told from the others: name the columns with `replace: { scope: slice, by: { … } }`";
+                self.problem(at, message, None);
+            }
+        }
+        found
+    }
+
+    /// Whether a column can be compared with the dates of a window.
+    fn window_column(
+        &mut self,
+        at: &str,
+        name: &Name,
+        columns: &[ColumnPlan],
+        slices: &SlicesPlan,
+    ) -> bool {
+        let is_date =
+            columns.iter().any(|it| it.name == *name && matches!(it.kind, ColumnType::Date { .. }));
+        if !is_date || !has_date_window(slices) {
+            let message = "`window` needs a column of type `date` and a window with `format: date`";
+            self.problem(at, message, None);
+            return false;
+        }
+        true
+    }
+
+    fn guard(&mut self, at: &str, ratio: Option<&Scalar>, expect: &ExpectSpec) -> GuardPlan {
+        let mut guard = GuardPlan {
+            may_be_empty: matches!(expect.empty, ExpectEmptySpec::Ok),
+            ..GuardPlan::default()
+        };
+        let at = format!("{at}.max_delete_ratio");
+        let Some(text) = ratio.and_then(|it| self.text(&at, it, Secrecy::Refused)) else {
+            return guard;
+        };
+        let share = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse().map(|it: f64| it / 100.0),
+            None => text.trim().parse(),
+        };
+        match share {
+            Ok(share) if (0.0..=1.0).contains(&share) => guard.max_delete_ratio = share,
+            Ok(_) | Err(_) => {
+                let message = format!("`{text}` is not a share: write a percentage such as `50%`");
+                self.problem(at, message, None);
+            }
+        }
+        guard
+    }
+
     fn max_rejected(&mut self, at: &str, spec: Option<&Scalar>) -> MaxRejected {
         let Some(spec) = spec else { return MaxRejected::default() };
         let Some(text) = self.text(at, spec, Secrecy::Refused) else {
@@ -801,6 +920,14 @@ pub(super) fn place(spec: PlaceSpec) -> Place {
         PlaceSpec::Body => Place::Body,
         PlaceSpec::Header => Place::Header,
         PlaceSpec::Path => Place::Path,
+    }
+}
+
+fn has_date_window(slices: &SlicesPlan) -> bool {
+    match slices {
+        SlicesPlan::Window(window) => window.format == WindowFormat::Date,
+        SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => parts.iter().any(has_date_window),
+        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => false,
     }
 }
 

@@ -106,6 +106,9 @@ pub(super) fn stream(write: WriteMode) -> StreamPlan {
         ],
         unknown_fields: UnknownFields::Ignore,
         write,
+        scope: Vec::new(),
+        on_gone: crate::plan::OnGone::Keep,
+        guard: crate::plan::GuardPlan::default(),
         partition: PartitionPlan {
             column: name("start"),
             unit: PartitionUnit::Day,

@@ -1,0 +1,291 @@
+//! The slices of one stream: a few at a time until there are no more, and how each of them ended.
+
+use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed};
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tracing::{Instrument as _, info_span, warn};
+
+use super::{
+    progress::StreamProgress,
+    reader::{Shared, SliceReader},
+    report::SliceReport,
+};
+use crate::{
+    error::chain,
+    extract::{ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Verdict, slices},
+    load::{Scope, ScopeValue},
+    plan::{OnGone, ScopeSource, SlicesPlan, StreamPlan},
+};
+
+/// Errors and lost parents that a report names; the rest is counted.
+const NAMED: usize = 100;
+
+/// How the slices of a stream ended.
+#[derive(Debug, Default)]
+pub(super) struct SliceTally {
+    pub(super) counts: SliceReport,
+    /// Lost parents, for a person.
+    pub(super) gone: Vec<String>,
+    /// Errors, for a person.
+    pub(super) errors: Vec<String>,
+    pub(super) first_error: Option<(String, ExtractError)>,
+    /// The rows of slices that were read completely.
+    pub(super) read: Vec<Scope>,
+    /// The rows of slices that were not: they must not go.
+    pub(super) unread: Vec<Scope>,
+    /// Where the earliest window starts that could not be read.
+    pub(super) failed_from: Option<DateTime<Utc>>,
+    /// Whether a slice failed that is neither a window's nor a parent's.
+    pub(super) has_lost_place: bool,
+    /// Parents whose slices failed.
+    pub(super) pending: Vec<ParentValues>,
+}
+
+/// Reads slices of one stream.
+pub(super) struct SliceLoop<'a> {
+    pub(super) stream: &'a StreamPlan,
+    pub(super) extractor: &'a Extractor,
+    pub(super) shared: &'a Shared,
+    pub(super) progress: &'a StreamProgress,
+    pub(super) horizon: Horizon,
+    /// Slices at once.
+    pub(super) at_once: usize,
+}
+
+/// A slice that has ended.
+struct Ended {
+    slice: Slice,
+    end: SliceEnd,
+    rejected: u64,
+}
+
+impl SliceLoop<'_> {
+    /// Reads every slice, those of parents while parents still come.
+    pub(super) async fn run(
+        &self,
+        mut parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
+    ) -> SliceTally {
+        let Self { stream, progress, horizon, at_once, .. } = self;
+        let mut waiting: VecDeque<Slice> = VecDeque::new();
+        if parents.is_none() {
+            waiting.extend(slices(&stream.slices, horizon, &ParentValues::new()));
+            progress.slices.fetch_add(waiting.len() as u64, Relaxed);
+        }
+        let mut batcher = Batcher::new(&stream.slices);
+        let mut active = FuturesUnordered::new();
+        let mut tally = SliceTally::default();
+        loop {
+            while active.len() < *at_once {
+                let Some(slice) = waiting.pop_front() else { break };
+                let span = info_span!("slice", id = %slice.id);
+                active.push(self.slice(slice).instrument(span));
+            }
+            if active.is_empty() && parents.is_none() {
+                break;
+            }
+            let next_parent = async {
+                match parents.as_mut() {
+                    Some(receiver) => receiver.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(ended) = active.next() => {
+                    if let Some(halves) = self.note(&mut tally, ended) {
+                        waiting.extend(halves);
+                    }
+                }
+                parent = next_parent, if waiting.len() < *at_once => {
+                    let ready = if let Some(parent) = parent {
+                        batcher.add(parent)
+                    } else {
+                        parents = None;
+                        batcher.rest()
+                    };
+                    if let Some(parent) = ready {
+                        let slices = slices(&stream.slices, horizon, &parent);
+                        progress.slices.fetch_add(slices.len() as u64, Relaxed);
+                        waiting.extend(slices);
+                    }
+                }
+            }
+        }
+        tally.counts.total = progress.slices.load(Relaxed);
+        tally
+    }
+
+    async fn slice(&self, slice: Slice) -> Ended {
+        let reader = SliceReader::new(self.shared, self.progress);
+        let end = self.extractor.read(self.stream, &slice, &reader, &self.progress.source).await;
+        let end = match end {
+            SliceEnd::Read { .. } if reader.complete().await.is_err() => {
+                SliceEnd::Failed(ExtractError::Stopped)
+            }
+            end => end,
+        };
+        Ended { slice, end, rejected: reader.rejected() }
+    }
+
+    /// Counts the end of a slice; gives its halves where it has to be read in parts.
+    fn note(&self, tally: &mut SliceTally, ended: Ended) -> Option<[Slice; 2]> {
+        let Ended { slice, end, rejected } = ended;
+        let scope = || scope(self.stream, &slice);
+        let counts = &mut tally.counts;
+        match end {
+            SliceEnd::Read { verdict, .. } => {
+                match verdict {
+                    Verdict::Complete => counts.complete += 1,
+                    Verdict::Unreconciled => counts.unreconciled += 1,
+                    // `Extractor::read` settles these itself.
+                    Verdict::Short { .. } => counts.failed += 1,
+                }
+                // What did not fit may be what stands: nothing of such a slice goes.
+                let scopes = if rejected == 0 { &mut tally.read } else { &mut tally.unread };
+                scopes.extend(scope());
+            }
+            SliceEnd::Gone => {
+                counts.gone += 1;
+                warn!(slice = %slice.id, "access is lost");
+                match self.stream.on_gone {
+                    OnGone::Keep => tally.unread.extend(scope()),
+                    OnGone::Delete => tally.read.extend(scope()),
+                }
+                if tally.gone.len() < NAMED {
+                    tally.gone.push(slice.id);
+                }
+            }
+            SliceEnd::Skipped => {
+                counts.skipped += 1;
+                tally.unread.extend(scope());
+            }
+            SliceEnd::Split(halves) => {
+                counts.split += 1;
+                // Two come, one goes.
+                self.progress.slices.fetch_add(1, Relaxed);
+                return Some(*halves);
+            }
+            SliceEnd::Failed(err) => {
+                tally.unread.extend(scope());
+                self.note_failure(tally, slice, err);
+            }
+        }
+        self.progress.slices_done.fetch_add(1, Relaxed);
+        None
+    }
+
+    fn note_failure(&self, tally: &mut SliceTally, slice: Slice, err: ExtractError) {
+        tally.counts.failed += 1;
+        if err.holds_for_all() {
+            // The other slices would fail in the same way, one after the other.
+            self.extractor.stop();
+        }
+        if let Some(start) = slice.start() {
+            tally.failed_from = Some(tally.failed_from.map_or(start, |it| it.min(start)));
+        } else if self.stream.slices.parent().is_none() {
+            tally.has_lost_place = true;
+        }
+        if self.stream.slices.parent().is_some() {
+            tally.pending.extend(single_parents(&slice.context.parent));
+        }
+        let is_cause = !matches!(err, ExtractError::Stopped);
+        if is_cause && tally.errors.len() < NAMED {
+            tally.errors.push(format!("{}: {}", slice.id, chain(&err)));
+        }
+        // A slice that was stopped is the consequence of another one's error.
+        let stopped_only = matches!(tally.first_error, Some((_, ExtractError::Stopped)));
+        if tally.first_error.is_none() || (stopped_only && is_cause) {
+            tally.first_error = Some((slice.id, err));
+        }
+    }
+}
+
+/// The predicate that the rows of a slice, and no others, satisfy.
+fn scope(stream: &StreamPlan, slice: &Slice) -> Option<Scope> {
+    let mut scope = Scope { equals: Vec::new(), dates: None };
+    for (column, source) in &stream.scope {
+        let value = match source {
+            ScopeSource::Slice(name) => slice.context.slice.get(name)?,
+            ScopeSource::Parent(name) => slice.context.parent.get(name)?,
+            ScopeSource::Window => {
+                // A slice of a union may have no window; then it has all dates.
+                scope.dates = slice.dates().map(|(first, last)| (column.clone(), first, last));
+                continue;
+            }
+        };
+        let value = match value {
+            serde_json::Value::Null => ScopeValue::Null,
+            serde_json::Value::Bool(it) => ScopeValue::Bool(*it),
+            serde_json::Value::Number(it) => it.as_i64().map(ScopeValue::Int)?,
+            serde_json::Value::String(it) => ScopeValue::Text(it.clone()),
+            // A batch of parents: their rows cannot be told apart.
+            serde_json::Value::Array(_) | serde_json::Value::Object(_) => return None,
+        };
+        scope.equals.push((column.clone(), value));
+    }
+    (!scope.equals.is_empty() || scope.dates.is_some()).then_some(scope)
+}
+
+/// The parents of a slice, one by one where it has a batch of them.
+fn single_parents(parent: &ParentValues) -> Vec<ParentValues> {
+    let rows = parent.values().filter_map(|it| it.as_array()).map(Vec::len).max();
+    let Some(rows) = rows else { return vec![parent.clone()] };
+    let row = |at: usize| {
+        let cell = |(name, values): (&String, &serde_json::Value)| {
+            Some((name.clone(), values.as_array()?.get(at)?.clone()))
+        };
+        parent.iter().filter_map(cell).collect()
+    };
+    (0..rows).map(row).collect()
+}
+
+/// Puts parents together where a slice takes a batch of them.
+struct Batcher {
+    size: Option<usize>,
+    waiting: Vec<ParentValues>,
+}
+
+impl Batcher {
+    fn new(plan: &SlicesPlan) -> Self {
+        Self { size: plan.parent().and_then(|it| it.batch), waiting: Vec::new() }
+    }
+
+    fn add(&mut self, parent: ParentValues) -> Option<ParentValues> {
+        let Some(size) = self.size else { return Some(parent) };
+        self.waiting.push(parent);
+        if self.waiting.len() < size { None } else { self.rest() }
+    }
+
+    /// The parents so far as one, each value a list.
+    fn rest(&mut self) -> Option<ParentValues> {
+        let batch = std::mem::take(&mut self.waiting);
+        let names: Vec<String> = batch.first()?.keys().cloned().collect();
+        let list = |name: &String| batch.iter().filter_map(|it| it.get(name).cloned()).collect();
+        let column = |name: String| {
+            let values = list(&name);
+            (name, values)
+        };
+        Some(names.into_iter().map(column).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_of_parents_falls_apart_into_the_parents_it_was_made_of() {
+        let parent = |id: i64| ParentValues::from([("id".to_owned(), json!(id))]);
+        let mut batcher = Batcher { size: Some(2), waiting: Vec::new() };
+
+        assert_eq!(batcher.add(parent(1)), None);
+        let batch = batcher.add(parent(2)).unwrap();
+
+        assert_eq!(batch["id"], json!([1, 2]));
+        assert_eq!(single_parents(&batch), [parent(1), parent(2)]);
+        assert_eq!(single_parents(&parent(3)), [parent(3)]);
+    }
+}

@@ -1,0 +1,413 @@
+//! One stream of a run: read its slices, merge what came, publish it with its new state.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::{
+    Refresh, RunOptions,
+    progress::StreamProgress,
+    reader::{Shared, Tally},
+    report::{StreamReport, StreamStatus, TimeReport},
+    slices::{SliceLoop, SliceTally},
+    write::{Writing, Written},
+};
+use crate::{
+    error::{Error, chain},
+    extract::{Extractor, Horizon, ParentValues, planned_start},
+    load::{Published, ReadScopes, StagedStream},
+    plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
+    state::{self, StreamState},
+};
+
+/// One stream of a run, set up.
+pub(super) struct Job<'a> {
+    pub(super) stream: &'a StreamPlan,
+    pub(super) progress: &'a StreamProgress,
+    pub(super) shared: Shared,
+    pub(super) parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
+    pub(super) writing: Option<Writing>,
+    pub(super) horizon: Horizon,
+    pub(super) state: Option<StreamState>,
+    pub(super) rows_before: u64,
+}
+
+/// What the streams of a run share.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) options: &'a RunOptions,
+    pub(super) extractor: &'a Extractor,
+    /// How the streams ended that have ended, for their children.
+    pub(super) outcomes: Mutex<HashMap<&'a Name, Outcome>>,
+}
+
+/// What the children of a stream need to know about how it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    progress: state::Progress,
+    reading: Reading,
+}
+
+/// How much of a stream could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Every slice.
+    Complete,
+    /// Some slices failed; they are remembered.
+    Partial,
+    /// Nothing.
+    Nothing,
+}
+
+/// What is known about a stream after its slices, before its rows are merged.
+struct Read {
+    slices: SliceTally,
+    tally: Tally,
+    progress: state::Progress,
+    reading: Reading,
+}
+
+impl<'a> Run<'a> {
+    pub(super) async fn stream(&self, job: Job<'a>) -> StreamReport {
+        let span = info_span!("stream", name = %job.stream.name);
+        self.read_and_publish(job).instrument(span).await
+    }
+
+    async fn read_and_publish(&self, job: Job<'a>) -> StreamReport {
+        let started = Instant::now();
+        let Job { stream, progress, mut shared, parents, writing, horizon, state, rows_before } =
+            job;
+        info!(since = ?horizon.since, "reading");
+        let slices = SliceLoop {
+            stream,
+            extractor: self.extractor,
+            shared: &shared,
+            progress,
+            horizon,
+            at_once: self.plan.source.limits.max_in_flight.max(1),
+        };
+        let slices = slices.run(parents).await;
+        let tally = shared.take_tally();
+        let mut read = self.settle(stream, slices, tally, &horizon);
+        self.lock().insert(
+            &stream.name,
+            Outcome { progress: read.progress.clone(), reading: read.reading },
+        );
+        // The child streams must see the end only now, when they can find out how it came.
+        shared.children.clear();
+
+        let mut report = report(stream, progress, &read);
+        let failure = self.failure(stream, &mut read);
+        let fatal = match failure {
+            Some(Failure::Nothing(err)) => Some(err),
+            Some(Failure::Partial(err)) => {
+                report.errors.insert(0, chain(&err));
+                report.error = Some(err);
+                None
+            }
+            None => None,
+        };
+        // Dropped without its end, the queue makes the writer give up.
+        if let Some(queue) = shared.writer.take().filter(|_| fatal.is_none()) {
+            queue.end(self.scopes(stream, &read), self.options.rewrite);
+        }
+        let result = match writing {
+            Some(writing) => {
+                let before = Before { rows: rows_before, state, fatal };
+                self.publish(stream, writing, before, read, &mut report).await
+            }
+            None => fatal.map_or(Ok(StreamStatus::Read), Err),
+        };
+        report.seconds.total = started.elapsed().as_secs_f64();
+        match result {
+            Ok(status) => report.status = status,
+            Err(err) => {
+                warn!(error = %err, "not published");
+                report.errors.insert(0, chain(&err));
+                report.error = Some(err);
+            }
+        }
+        progress.is_done.store(true, Relaxed);
+        report
+    }
+
+    /// Puts together what the slices say about how far the stream has got.
+    fn settle(
+        &self,
+        stream: &StreamPlan,
+        slices: SliceTally,
+        tally: Tally,
+        horizon: &Horizon,
+    ) -> Read {
+        let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
+        let failed = slices.counts.failed;
+        let all_failed = failed > 0 && failed == slices.counts.total;
+        let own = if all_failed {
+            Reading::Nothing
+        } else if failed > 0 {
+            Reading::Partial
+        } else {
+            Reading::Complete
+        };
+        let reading = match parent.as_ref().map(|it| it.reading) {
+            Some(Reading::Nothing) => Reading::Nothing,
+            Some(Reading::Partial) if own == Reading::Complete => Reading::Partial,
+            _ => own,
+        };
+        let progress = match parent {
+            // A child has got as far as the parents that it followed.
+            Some(parent) => state::Progress { pending: slices.pending.clone(), ..parent.progress },
+            None => state::Progress {
+                // Without a place for what failed, nothing of the stream counts as read.
+                largest: tally.largest_cursor.filter(|_| !slices.has_lost_place),
+                failed_from: slices.failed_from,
+                started: self.started(stream, horizon),
+                pending: Vec::new(),
+            },
+        };
+        Read { slices, tally, progress, reading }
+    }
+
+    fn started(&self, stream: &StreamPlan, horizon: &Horizon) -> Option<DateTime<Utc>> {
+        match horizon.since {
+            // A run that starts at its cursor has read everything before it earlier.
+            Some(_) => None,
+            None => planned_start(&stream.slices, self.options.now),
+        }
+    }
+
+    /// What went wrong with the slices, if anything.
+    fn failure(&self, stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
+        let parent = stream.slices.parent().map(|it| &it.stream);
+        let counts = read.slices.counts;
+        let is_snapshot =
+            matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
+        if let Some((slice, source)) = read.slices.first_error.take() {
+            let (stream, source) = (stream.name.clone(), Box::new(source));
+            let (failed, slices) = (counts.failed, counts.total);
+            return Some(if is_snapshot || failed == slices {
+                Failure::Nothing(Error::Slices { stream, failed, slices, slice, source })
+            } else {
+                Failure::Partial(Error::SomeSlices { stream, failed, slices, slice, source })
+            });
+        }
+        let unread_parent = parent.filter(|_| {
+            read.reading == Reading::Nothing || (is_snapshot && read.reading == Reading::Partial)
+        });
+        unread_parent.map(|parent| {
+            Failure::Nothing(Error::Parent { stream: stream.name.clone(), parent: parent.clone() })
+        })
+    }
+
+    /// Which rows that stand become exactly what was read.
+    fn scopes(&self, stream: &StreamPlan, read: &Read) -> ReadScopes {
+        let is_complete = read.reading == Reading::Complete;
+        let is_whole =
+            self.options.refresh == Refresh::Full && self.options.extent() == state::Extent::ToNow;
+        match &stream.write {
+            WriteMode::Replace { scope: ReplaceScope::All, .. } => ReadScopes::AllBut(Vec::new()),
+            WriteMode::Replace { scope: ReplaceScope::Slice, .. } if is_whole && is_complete => {
+                ReadScopes::AllBut(read.slices.unread.clone())
+            }
+            WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
+                ReadScopes::These(read.slices.read.clone())
+            }
+            // Rows of slices that were not read cannot be told from the others here.
+            WriteMode::Append { .. } | WriteMode::Merge { .. } => {
+                let counts = read.slices.counts;
+                let nothing_missing =
+                    counts.gone == 0 && counts.skipped == 0 && read.tally.rejected == 0;
+                if is_whole && is_complete && nothing_missing {
+                    ReadScopes::AllBut(Vec::new())
+                } else {
+                    ReadScopes::Nothing
+                }
+            }
+        }
+    }
+
+    /// Waits for the writer and publishes, unless something speaks against it.
+    async fn publish(
+        &self,
+        stream: &StreamPlan,
+        writing: Writing,
+        before: Before,
+        read: Read,
+        report: &mut StreamReport,
+    ) -> Result<StreamStatus, Error> {
+        let Written { staged, quarantine } =
+            writing.await.map_err(|err| Error::Internal(format!("the writer stopped: {err}")))?;
+        let quarantine = quarantine.publish().map_err(Error::Write)?;
+        let quarantine = quarantine.map(|it| self.plan.destination.path.join(it));
+        report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
+        let staged = staged.map_err(Error::Write)?;
+
+        let Before { rows: rows_before, state, fatal } = before;
+        if let Some(err) = fatal {
+            return Err(err);
+        }
+        let Some((staged, took)) = staged else {
+            return Err(Error::Internal("the writer stopped before the stream's end".into()));
+        };
+        report.seconds.staging = took.as_secs_f64();
+        note_changes(report, &staged);
+        let limit = stream.max_rejected.limit(report.records);
+        if report.rejected > limit {
+            return Err(Error::TooManyRejected {
+                pipeline: self.plan.pipeline.clone(),
+                stream: stream.name.clone(),
+                rejected: report.rejected,
+                records: report.records,
+                limit,
+                quarantine,
+                first: read.tally.first_reject.unwrap_or_default(),
+            });
+        }
+        self.guard(stream, &staged, rows_before)?;
+        // Nothing may get lost between the pages and the files.
+        if staged.read != report.rows_read {
+            let message = format!(
+                "stream `{}`: {} rows were read, but {} are accounted for",
+                stream.name, report.rows_read, staged.read
+            );
+            return Err(Error::Internal(message));
+        }
+
+        let new =
+            state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
+        let stored = new
+            .to_stored()
+            .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
+        let started = Instant::now();
+        let published = tokio::task::spawn_blocking(move || staged.publish(&stored))
+            .await
+            .map_err(|err| Error::Internal(format!("publishing stopped: {err}")))?
+            .map_err(Error::Write)?;
+        report.seconds.publishing = started.elapsed().as_secs_f64();
+        let Published { rows, partitions, changed_partitions, files, bytes, removed_files } =
+            published;
+        info!(rows, changed_partitions, files, bytes, removed_files, "published");
+        report.rows = rows;
+        report.partitions = partitions;
+        report.changed_partitions = changed_partitions;
+        report.files = files;
+        report.bytes_written = bytes;
+        report.removed_files = removed_files;
+        Ok(StreamStatus::Published)
+    }
+
+    /// Stops what looks like a mistake of the source or of the pipeline.
+    fn guard(
+        &self,
+        stream: &StreamPlan,
+        staged: &StagedStream,
+        rows_before: u64,
+    ) -> Result<(), Error> {
+        let StagedStream { removed, stood, rows, .. } = staged;
+        if self.options.extent() == state::Extent::Part
+            && matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
+            && rows_before > 0
+            && planned_start(&stream.slices, self.options.now).is_some()
+        {
+            return Err(Error::PartWouldReplace { stream: stream.name.clone(), rows: rows_before });
+        }
+        if *rows == 0 && rows_before > 0 && !stream.guard.may_be_empty {
+            return Err(Error::WouldBeEmpty { stream: stream.name.clone(), rows: rows_before });
+        }
+        if !stream.guard.allows(*removed, *stood) {
+            return Err(Error::TooManyDeletes {
+                stream: stream.name.clone(),
+                removed: *removed,
+                stood: *stood,
+                allowed: stream.guard.max_delete_ratio,
+            });
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<&'a Name, Outcome>> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What went wrong with the slices of a stream.
+enum Failure {
+    /// Nothing is published.
+    Nothing(Error),
+    /// The rest is published.
+    Partial(Error),
+}
+
+/// What a stream had before, and what speaks against publishing it.
+struct Before {
+    rows: u64,
+    state: Option<StreamState>,
+    fatal: Option<Error>,
+}
+
+fn note_changes(report: &mut StreamReport, staged: &StagedStream) {
+    report.duplicates = staged.duplicates;
+    report.superseded = staged.superseded;
+    report.added = staged.added;
+    report.updated = staged.updated;
+    report.unchanged = staged.unchanged;
+    report.outdated = staged.outdated;
+    report.removed = staged.removed;
+    report.redated = staged.redated;
+}
+
+/// The report of a stream that is not published yet.
+fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> StreamReport {
+    let count = |it: &AtomicU64| it.load(Relaxed);
+    let seconds = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed)).as_secs_f64();
+    let notices = read.tally.notices;
+    StreamReport {
+        stream: stream.name.to_string(),
+        status: StreamStatus::Failed,
+        slices: read.slices.counts,
+        requests: count(&progress.source.requests),
+        retries: count(&progress.source.retries),
+        bytes_read: count(&progress.source.bytes),
+        pages: count(&progress.pages),
+        records: count(&progress.records),
+        dropped: notices.dropped_empty,
+        rejected: count(&progress.rejected),
+        held_back: read.tally.held_back,
+        rows_read: count(&progress.rows),
+        duplicates: 0,
+        superseded: 0,
+        added: 0,
+        updated: 0,
+        unchanged: 0,
+        outdated: 0,
+        removed: 0,
+        redated: 0,
+        rows: 0,
+        partitions: 0,
+        changed_partitions: 0,
+        files: 0,
+        bytes_written: 0,
+        removed_files: 0,
+        gaps: notices.gaps,
+        folds: notices.folds,
+        duplicate_keys: notices.duplicate_keys,
+        seconds: TimeReport {
+            waiting_for_turn: seconds(&progress.source.turn_micros),
+            waiting_to_retry: seconds(&progress.source.retry_micros),
+            ..TimeReport::default()
+        },
+        quarantine: None,
+        gone: read.slices.gone.clone(),
+        errors: read.slices.errors.clone(),
+        error: None,
+    }
+}
