@@ -1,9 +1,13 @@
 //! From the typed file to a plan, or to every problem found. Pure: the environment and the command
 //! line come in as [`Inputs`].
 
-mod paginate;
 mod source;
 mod stream;
+mod slices;
+mod request;
+mod paginate;
+mod columns;
+mod write;
 mod value;
 
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! Paging: the typed choice becomes a scheme, a page size and the signals of the end.
 
-use super::{Resolver, stream::place};
+use super::{Resolver, request::place};
 use crate::{
     config::spec::{
         LastRecordSpec, LinkSpec, NextUrlSpec, OffsetSpec, PageSpec, PaginateSpec, TokenSpec,
