@@ -4,7 +4,11 @@
 //! stands at is taken out of the tree, and the tree is read again, until nothing is wrong; so a
 //! person sees all mistakes of a file at once.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -86,6 +90,14 @@ impl Node {
                 return Reading { value: None, problems, removed };
             }
         }
+    }
+
+    /// A hash of everything that the document says.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        // Places are part of it: a moved line is another file, which costs no more than time.
+        format!("{self:?}").hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Where the value at a dotted path stands, or the closest one around it.

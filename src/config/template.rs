@@ -1,7 +1,10 @@
 //! The scopes that a template may name, checked at load; what depends on variables only is
 //! rendered here, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use serde_json::Value;
 
@@ -83,6 +86,19 @@ impl Variables {
     pub(super) fn secrets(&self) -> impl Iterator<Item = Secret> + '_ {
         let values = self.secret.iter().filter_map(|name| self.values.get(name));
         values.map(|it| Secret::new(value_text(it)))
+    }
+
+    /// Extends a hash of the file by the values of the variables that are no credentials: those
+    /// may change without changing what is exported.
+    pub(super) fn fingerprint(&self, of_file: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        of_file.hash(&mut hasher);
+        for (name, value) in &self.values {
+            if !self.secret.contains(name) {
+                (name, value.to_string()).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -132,7 +132,9 @@ fn expand(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues, base: &Sl
                 .collect()
         }
         SlicesPlan::Parent(_) => {
-            let id: Vec<String> = parent.values().map(short).collect();
+            // What starts with `$` travels with the values, but does not make the slice.
+            let named = parent.iter().filter(|(name, _)| !name.starts_with('$'));
+            let id: Vec<String> = named.map(|(_, value)| short(value)).collect();
             let mut slice = base.named(&id.join(","));
             slice.context.parent.clone_from(parent);
             vec![slice]

@@ -51,6 +51,8 @@ pub struct Plan {
     pub destination: DestinationPlan,
     /// Takes the pipeline's secrets out of texts that others wrote.
     pub redactor: Redactor,
+    /// Tells this file with the values of its variables, credentials left out, from any other.
+    pub fingerprint: u64,
 }
 
 /// The API: where it is, how to log in, how fast to ask.

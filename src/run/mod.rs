@@ -20,9 +20,14 @@ mod slices;
 mod stream;
 mod write;
 
-use std::{collections::HashMap, sync::Mutex, time::Instant};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Mutex,
+    time::Instant,
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span};
 
@@ -32,7 +37,7 @@ pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport}
 use crate::{
     error::Error,
     extract::{Extractor, Horizon, ParentValues, planned_start, reread},
-    load::{Destination, Rewrite},
+    load::{Destination, ResumeHeader, Rewrite},
     plan::{Name, Plan, StreamPlan, WindowStart},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
@@ -140,10 +145,20 @@ pub async fn run(
         let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
         let destination = Destination::open(&plan.destination, &plan.pipeline, &options.run)
             .map_err(Error::Write)?;
+        let header = ResumeHeader::new(fingerprint(plan, options), options.now);
+        let header = destination.begin(header, RESUME_MAX_AGE).map_err(Error::Write)?;
+        // A run that goes on has the windows of the run that began.
+        let options = &RunOptions { now: header.now, ..options.clone() };
         let chosen = selected(plan, &options.streams);
         let jobs = jobs(options, &chosen, progress, &destination)?;
 
-        let run = Run { plan, options, extractor: &extractor, outcomes: Mutex::default() };
+        let run = Run {
+            plan,
+            options,
+            extractor: &extractor,
+            destination: &destination,
+            outcomes: Mutex::default(),
+        };
         let all = futures::future::join_all(jobs.into_iter().map(|job| run.stream(job)));
         tokio::pin!(shutdown);
         let streams = tokio::select! {
@@ -161,12 +176,30 @@ pub async fn run(
             exit_code: RunReport::exit_code(&streams),
             streams,
         };
+        // What could not be written is not fetched again; everything else is settled.
+        if !report.streams.iter().any(|it| matches!(it.error, Some(Error::Write(_)))) {
+            destination.forget_all().map_err(Error::Write)?;
+        }
         let json = serde_json::to_string_pretty(&report)
             .map_err(|err| Error::Internal(err.to_string()))?;
         destination.keep_report(&json).map_err(Error::Write)?;
         Ok(report)
     };
     work.instrument(span).await
+}
+
+/// How old the slices of an unfinished run may be to be gone on from: what has changed since is
+/// found by the next run, but not much later than a night.
+const RESUME_MAX_AGE: TimeDelta = TimeDelta::hours(12);
+
+/// Tells runs that read the same from others.
+fn fingerprint(plan: &Plan, options: &RunOptions) -> String {
+    let RunOptions { run: _, now: _, streams, since, until, refresh, rewrite: _, memory_bytes: _ } =
+        options;
+    let mut hasher = DefaultHasher::new();
+    plan.fingerprint.hash(&mut hasher);
+    format!("{streams:?} {since:?} {until:?} {refresh:?}").hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Sets the streams up: nothing is fetched before all of them can be written.
@@ -192,7 +225,12 @@ fn jobs<'a>(
     let mut receivers: HashMap<&Name, mpsc::UnboundedReceiver<ParentValues>> = HashMap::new();
     for (stream, _) in chosen {
         if let Some(parent) = stream.slices.parent() {
-            let (feed, receiver) = ChildFeed::new(parent.bind.clone());
+            let cursor = chosen
+                .iter()
+                .find(|(it, _)| it.name == parent.stream)
+                .and_then(|(it, _)| it.cursor.as_ref())
+                .map(|it| &it.column);
+            let (feed, receiver) = ChildFeed::new(parent.bind.clone(), cursor);
             // Parents of slices that failed are asked again, whether or not they changed.
             for pending in states.get(&stream.name).into_iter().flatten().flat_map(|it| &it.pending)
             {
@@ -205,16 +243,19 @@ fn jobs<'a>(
 
     let mut jobs = Vec::new();
     for ((stream, publish), progress) in chosen.iter().zip(&progress.streams) {
-        let (writer, writing) = match publish {
-            Publish::ReadOnly => (None, None),
+        let (writer, writing, spooled) = match publish {
+            Publish::ReadOnly => (None, None, None),
             Publish::Yes => {
                 let memory = options.memory_bytes / written;
                 let writer = destination.stream(stream, memory).map_err(Error::Write)?;
                 let quarantine = destination.quarantine(&stream.name);
                 let (queue, receiver) = WriterQueue::new();
-                let writing =
-                    tokio::task::spawn_blocking(move || write::write(writer, quarantine, receiver));
-                (Some(queue), Some(writing))
+                let spooled = destination.spooled(stream).map_err(Error::Write)?;
+                let spool = spooled.append().map_err(Error::Write)?;
+                let writing = tokio::task::spawn_blocking(move || {
+                    write::write(writer, quarantine, spool, receiver)
+                });
+                (Some(queue), Some(writing), Some(spooled))
             }
         };
         let children = feeds.remove(&stream.name).unwrap_or_default();
@@ -223,7 +264,7 @@ fn jobs<'a>(
         jobs.push(Job {
             stream,
             progress,
-            shared: Shared::new(stream, decoder, writer, children, state.is_some()),
+            shared: Shared::new(stream, decoder, spooled, writer, children, state.is_some()),
             parents: receivers.remove(&stream.name),
             writing,
             horizon: horizon(options, stream, *publish, chosen, &states),

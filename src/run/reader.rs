@@ -22,10 +22,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::progress::StreamProgress;
 use crate::{
     extract::{PageReader, ParentValues, Slice, Stopped, UnreadableBody},
-    load::{ReadScopes, Rewrite},
+    load::{ReadScopes, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
     plan::{Name, PageFacts, SliceContext, StreamPlan},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
 };
+
+/// Between the parts of a slice's key; no id has it.
+const KEY_SEPARATOR: char = '\u{1f}';
+/// Under which the parent's cursor value travels with the values that are bound from it. Templates
+/// cannot name it.
+pub(super) const PARENT_VERSION: &str = "$version";
+
+/// Under which a later run finds a slice; `None` where it has to be read again.
+///
+/// The slice of a parent is the same only while the parent is: a parent without a cursor value
+/// could have changed unseen.
+pub(super) fn slice_key(stream: &StreamPlan, slice: &Slice) -> Option<String> {
+    let parent = &slice.context.parent;
+    if stream.slices.parent().is_some() {
+        let version = parent.get(PARENT_VERSION).filter(|it| !it.is_null())?;
+        return Some(format!("{}{KEY_SEPARATOR}{version}", slice.id));
+    }
+    Some(slice.id.clone())
+}
 
 /// Bytes of decoded rows that may wait for one writer; what is over makes fetching wait.
 const QUEUE_BYTES: usize = 16 << 20;
@@ -34,6 +53,8 @@ const QUEUE_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Shared {
     decoder: Arc<Decoder>,
+    /// What an earlier run has left.
+    pub(super) spooled: Option<Spooled>,
     pub(super) writer: Option<WriterQueue>,
     pub(super) children: Vec<ChildFeed>,
     tally: Mutex<Tally>,
@@ -48,12 +69,14 @@ impl Shared {
     pub(super) fn new(
         stream: &StreamPlan,
         decoder: Decoder,
+        spooled: Option<Spooled>,
         writer: Option<WriterQueue>,
         children: Vec<ChildFeed>,
         has_standing_rows: bool,
     ) -> Self {
         Self {
             decoder: Arc::new(decoder),
+            spooled,
             writer,
             children,
             tally: Mutex::default(),
@@ -80,18 +103,25 @@ pub(super) struct WriterQueue {
 #[derive(Debug)]
 pub(super) enum Queued {
     /// A page, with the room that it takes.
-    Page { batch: RecordBatch, rejects: Vec<QuarantinedRecord>, room: OwnedSemaphorePermit },
+    Page { page: QueuedPage, room: OwnedSemaphorePermit },
+    /// A slice has all its pages.
+    SliceEnd { key: String, end: SpooledEnd },
     /// The stream was read to its end. A queue that closes without it belongs to a stream that is
     /// not published.
     End { scopes: ReadScopes, rewrite: Rewrite },
 }
 
-/// A rejected record with its place.
+/// A page on its way to the writer.
 #[derive(Debug)]
-pub(super) struct QuarantinedRecord {
+pub(super) struct QueuedPage {
+    /// The slice, for a person.
     pub(super) slice: String,
+    /// The slice's key for a later run; `None` where the page need not be kept for one.
+    pub(super) key: Option<String>,
     pub(super) page: u64,
-    pub(super) reject: Reject,
+    pub(super) records: u64,
+    pub(super) batch: RecordBatch,
+    pub(super) rejects: Vec<Reject>,
 }
 
 /// Counts that are no progress, but belong into the report.
@@ -113,16 +143,18 @@ impl WriterQueue {
         (Self { sender, room: Arc::new(Semaphore::new(QUEUE_BYTES >> 10)) }, receiver)
     }
 
-    async fn push(
-        &self,
-        batch: RecordBatch,
-        rejects: Vec<QuarantinedRecord>,
-    ) -> Result<(), Stopped> {
-        let raw: usize = rejects.iter().map(|it| it.reject.raw.len()).sum();
-        let kibibytes = (batch.get_array_memory_size() + raw) >> 10;
+    async fn push(&self, page: QueuedPage) -> Result<(), Stopped> {
+        let raw: usize = page.rejects.iter().map(|it| it.raw.len()).sum();
+        let kibibytes = (page.batch.get_array_memory_size() + raw) >> 10;
         let permits = u32::try_from(kibibytes.clamp(1, QUEUE_BYTES >> 10)).map_err(|_| Stopped)?;
         let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| Stopped)?;
-        self.sender.send(Queued::Page { batch, rejects, room }).map_err(|_| Stopped)
+        self.sender.send(Queued::Page { page, room }).map_err(|_| Stopped)
+    }
+
+    /// Says that a slice has all its pages.
+    pub(super) fn end_slice(&self, key: String, end: SpooledEnd) {
+        // A writer that has failed says so itself.
+        let _ = self.sender.send(Queued::SliceEnd { key, end });
     }
 
     /// Says that the stream was read to its end.
@@ -135,6 +167,7 @@ impl WriterQueue {
 /// The way to a child stream: each row of the parent is sent once.
 #[derive(Debug)]
 pub(super) struct ChildFeed {
+    /// Names and the columns that they are bound to; with the parent's cursor column, if it has one.
     bind: Vec<(String, Name)>,
     sender: mpsc::UnboundedSender<ParentValues>,
     seen: Mutex<HashSet<u64>>,
@@ -142,8 +175,12 @@ pub(super) struct ChildFeed {
 
 impl ChildFeed {
     /// A feed and its other end.
-    pub(super) fn new(bind: Vec<(String, Name)>) -> (Self, mpsc::UnboundedReceiver<ParentValues>) {
+    pub(super) fn new(
+        mut bind: Vec<(String, Name)>,
+        cursor: Option<&Name>,
+    ) -> (Self, mpsc::UnboundedReceiver<ParentValues>) {
         let (sender, receiver) = mpsc::unbounded_channel();
+        bind.extend(cursor.map(|it| (PARENT_VERSION.to_owned(), it.clone())));
         (Self { bind, sender, seen: Mutex::default() }, receiver)
     }
 
@@ -170,7 +207,7 @@ impl ChildFeed {
 
     fn is_new(&self, values: &ParentValues) -> bool {
         let mut hasher = DefaultHasher::new();
-        for (name, value) in values {
+        for (name, value) in values.iter().filter(|(name, _)| *name != PARENT_VERSION) {
             (name, value.to_string()).hash(&mut hasher);
         }
         lock(&self.seen).insert(hasher.finish())
@@ -229,11 +266,40 @@ pub(super) struct SliceReader<'a> {
     /// Pages of a stream without a key: they count only when their slice is complete, because a
     /// row that is read again cannot be told from an equal one.
     held: Mutex<Vec<(u64, String, Decoded)>>,
+    /// Under which a later run finds the slice.
+    key: Option<String>,
 }
 
 impl<'a> SliceReader<'a> {
-    pub(super) fn new(shared: &'a Shared, progress: &'a StreamProgress) -> Self {
-        Self { shared, progress, rejected: AtomicU64::new(0), held: Mutex::default() }
+    pub(super) fn new(
+        shared: &'a Shared,
+        progress: &'a StreamProgress,
+        key: Option<String>,
+    ) -> Self {
+        Self { shared, progress, rejected: AtomicU64::new(0), held: Mutex::default(), key }
+    }
+
+    /// Hands on a page that an earlier run has read.
+    pub(super) async fn replay(&self, page: SpooledPage) -> Result<(), Stopped> {
+        let SpooledPage { slice, page, records, batch, rejects } = page;
+        let rejects = rejects.into_iter().map(|it| {
+            let SpooledReject { position, column, reason, raw } = it;
+            Reject { position, column, reason, raw }
+        });
+        let rejects = rejects.collect();
+        let facts = PageFacts { records, ..PageFacts::default() };
+        let decoded = Decoded { facts, batch, rejects, notices: Notices::default() };
+        // The key starts with what a person calls the slice.
+        let name = slice.split(KEY_SEPARATOR).next().unwrap_or_default().to_owned();
+        self.hand_on(page, name, decoded).await
+    }
+
+    /// Says how the slice ended, for a later run.
+    pub(super) fn end(&self, is_reconciled: bool) {
+        if let (Some(writer), Some(key)) = (&self.shared.writer, &self.key) {
+            let end = SpooledEnd { is_reconciled, rejected: self.rejected() };
+            writer.end_slice(key.clone(), end);
+        }
     }
 
     /// How many records of the slice did not fit.
@@ -272,11 +338,8 @@ impl<'a> SliceReader<'a> {
             child.send(&batch);
         }
         let Some(writer) = &self.shared.writer else { return Ok(()) };
-        let rejects = rejects
-            .into_iter()
-            .map(|reject| QuarantinedRecord { slice: slice.clone(), page, reject })
-            .collect();
-        writer.push(batch, rejects).await
+        let key = self.key.clone();
+        writer.push(QueuedPage { slice, key, page, records: facts.records, batch, rejects }).await
     }
 
     fn count(&self, notices: Notices, rejects: &[Reject], cursor: Option<DateTime<Utc>>) {

@@ -9,12 +9,14 @@ use tracing::{Instrument as _, info_span, warn};
 
 use super::{
     progress::StreamProgress,
-    reader::{Shared, SliceReader},
+    reader::{PARENT_VERSION, Shared, SliceReader, slice_key},
     report::SliceReport,
 };
 use crate::{
     error::chain,
-    extract::{ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Verdict, slices},
+    extract::{
+        ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Stopped, Verdict, slices,
+    },
     load::{Scope, ScopeValue},
     plan::{OnGone, ScopeSource, SlicesPlan, StreamPlan},
 };
@@ -76,6 +78,10 @@ impl SliceLoop<'_> {
         let mut batcher = Batcher::new(&stream.slices);
         let mut active = FuturesUnordered::new();
         let mut tally = SliceTally::default();
+        if self.replay().await.is_err() {
+            // The writer has failed and says why itself.
+            self.extractor.stop();
+        }
         loop {
             while active.len() < *at_once {
                 let Some(slice) = waiting.pop_front() else { break };
@@ -116,8 +122,30 @@ impl SliceLoop<'_> {
         tally
     }
 
+    /// Hands on what an earlier run has read and not published.
+    async fn replay(&self) -> Result<(), Stopped> {
+        let Some(spooled) = self.shared.spooled.as_ref().filter(|it| !it.is_empty()) else {
+            return Ok(());
+        };
+        let reader = SliceReader::new(self.shared, self.progress, None);
+        let mut pages = spooled.pages().map_err(|_| Stopped)?;
+        while let Some(page) =
+            tokio::task::block_in_place(|| pages.next_page()).map_err(|_| Stopped)?
+        {
+            reader.replay(page).await?;
+        }
+        Ok(())
+    }
+
     async fn slice(&self, slice: Slice) -> Ended {
-        let reader = SliceReader::new(self.shared, self.progress);
+        let key = slice_key(self.stream, &slice);
+        let kept = key.as_ref().zip(self.shared.spooled.as_ref());
+        if let Some(end) = kept.and_then(|(key, spooled)| spooled.end(key)) {
+            let verdict = if end.is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
+            let read = SliceEnd::Read { verdict, pages: 0, records: 0 };
+            return Ended { slice, end: read, rejected: end.rejected };
+        }
+        let reader = SliceReader::new(self.shared, self.progress, key);
         let end = self.extractor.read(self.stream, &slice, &reader, &self.progress.source).await;
         let end = match end {
             SliceEnd::Read { .. } if reader.complete().await.is_err() => {
@@ -125,6 +153,9 @@ impl SliceLoop<'_> {
             }
             end => end,
         };
+        if let SliceEnd::Read { verdict, .. } = &end {
+            reader.end(*verdict == Verdict::Complete);
+        }
         Ended { slice, end, rejected: reader.rejected() }
     }
 
@@ -187,7 +218,12 @@ impl SliceLoop<'_> {
             tally.has_lost_place = true;
         }
         if self.stream.slices.parent().is_some() {
-            tally.pending.extend(single_parents(&slice.context.parent));
+            let mut parents = single_parents(&slice.context.parent);
+            for parent in &mut parents {
+                // It is asked again whether or not it has changed.
+                parent.remove(PARENT_VERSION);
+            }
+            tally.pending.extend(parents);
         }
         let is_cause = !matches!(err, ExtractError::Stopped);
         if is_cause && tally.errors.len() < NAMED {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::{Error, chain},
     extract::{Extractor, Horizon, ParentValues, planned_start},
-    load::{Published, ReadScopes, StagedStream},
+    load::{Destination, Published, ReadScopes, StagedStream},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
@@ -46,6 +46,7 @@ pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) options: &'a RunOptions,
     pub(super) extractor: &'a Extractor,
+    pub(super) destination: &'a Destination,
     /// How the streams ended that have ended, for their children.
     pub(super) outcomes: Mutex<HashMap<&'a Name, Outcome>>,
 }
@@ -292,6 +293,7 @@ impl<'a> Run<'a> {
             .await
             .map_err(|err| Error::Internal(format!("publishing stopped: {err}")))?
             .map_err(Error::Write)?;
+        self.destination.forget(&stream.name).map_err(Error::Write)?;
         report.seconds.publishing = started.elapsed().as_secs_f64();
         let Published { rows, partitions, changed_partitions, files, bytes, removed_files } =
             published;

@@ -4,8 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::reader::Queued;
-use crate::load::{QuarantineWriter, RejectedRecord, StagedStream, StreamWriter, WriteError};
+use super::reader::{Queued, QueuedPage};
+use crate::{
+    load::{
+        QuarantineWriter, RejectedRecord, SpoolWriter, SpooledPage, SpooledReject, StagedStream,
+        StreamWriter, WriteError,
+    },
+    transform::Reject,
+};
 
 /// The thread that writes a stream.
 pub(super) type Writing = tokio::task::JoinHandle<Written>;
@@ -22,33 +28,45 @@ pub(super) struct Written {
 pub(super) fn write(
     writer: StreamWriter,
     mut quarantine: QuarantineWriter,
+    mut spool: SpoolWriter,
     queue: mpsc::UnboundedReceiver<Queued>,
 ) -> Written {
-    let staged = stage(writer, &mut quarantine, queue);
+    let staged = stage(writer, &mut quarantine, &mut spool, queue);
     Written { staged, quarantine }
 }
 
 fn stage(
     mut writer: StreamWriter,
     quarantine: &mut QuarantineWriter,
+    spool: &mut SpoolWriter,
     mut queue: mpsc::UnboundedReceiver<Queued>,
 ) -> Result<Option<(StagedStream, Duration)>, WriteError> {
     while let Some(queued) = queue.blocking_recv() {
         match queued {
-            Queued::Page { batch, rejects, room } => {
-                for it in &rejects {
+            Queued::Page { page, room } => {
+                let QueuedPage { slice, key, page, records, batch, rejects } = page;
+                for reject in &rejects {
                     quarantine.write(RejectedRecord {
-                        slice: &it.slice,
-                        page: it.page,
-                        position: it.reject.position,
-                        column: it.reject.column.as_deref(),
-                        reason: &it.reject.reason,
-                        raw: &it.reject.raw,
+                        slice: &slice,
+                        page,
+                        position: reject.position,
+                        column: reject.column.as_deref(),
+                        reason: &reject.reason,
+                        raw: &reject.raw,
                     })?;
                 }
-                writer.write(batch)?;
+                match key {
+                    None => writer.write(batch)?,
+                    Some(slice) => {
+                        let rejects = rejects.into_iter().map(spooled).collect();
+                        let page = SpooledPage { slice, page, records, batch, rejects };
+                        spool.page(&page)?;
+                        writer.write(page.batch)?;
+                    }
+                }
                 drop(room);
             }
+            Queued::SliceEnd { key, end } => spool.end(&key, end)?,
             Queued::End { scopes, rewrite } => {
                 let started = Instant::now();
                 return Ok(Some((writer.finish(&scopes, rewrite)?, started.elapsed())));
@@ -56,4 +74,9 @@ fn stage(
         }
     }
     Ok(None)
+}
+
+fn spooled(reject: Reject) -> SpooledReject {
+    let Reject { position, column, reason, raw } = reject;
+    SpooledReject { position, column, reason, raw }
 }

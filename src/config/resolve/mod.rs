@@ -83,7 +83,8 @@ pub(super) fn resolve(
 
     match (pipeline, source, destination) {
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
-            Ok(Plan { pipeline, description, source, streams, destination, redactor })
+            let fingerprint = resolver.vars.fingerprint(node.fingerprint());
+            Ok(Plan { pipeline, description, source, streams, destination, redactor, fingerprint })
         }
         _ => {
             resolver.problems.sort_by_key(|it| it.place);
