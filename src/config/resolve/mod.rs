@@ -75,7 +75,8 @@ pub(super) fn resolve(
         source.as_ref().map(|it| stream::body_paths(&it.responses)).unwrap_or_default();
     let streams = resolver.streams(streams, &source_envelope);
     let destination = resolver.destination(destination);
-    let redactor = Redactor::new(resolver.vars.secrets());
+    let of_auth = source.as_ref().map(|it| it.auth.secrets()).unwrap_or_default();
+    let redactor = Redactor::new(resolver.vars.secrets().chain(of_auth));
 
     match (pipeline, source, destination) {
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
