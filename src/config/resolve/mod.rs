@@ -106,10 +106,10 @@ impl Resolver<'_> {
         if self.removed.contains(name) {
             return;
         }
-        let listed = if known.is_empty() {
-            "there are none".to_owned()
-        } else {
-            format!("there are `{}`", known.join("`, `"))
+        let listed = match known {
+            [] => "there are none".to_owned(),
+            [only] => format!("there is `{only}`"),
+            _ => format!("there are `{}`", known.join("`, `")),
         };
         let suggestion = suggest(name, known.iter().copied());
         self.problem(path, format!("no {what} is called `{name}`; {listed}"), suggestion);
@@ -146,8 +146,10 @@ impl Resolver<'_> {
     ) -> Option<Checked> {
         match self.vars.check(scalar, scope, secrecy, escape) {
             Ok(checked) => checked,
-            Err((message, suggestion)) => {
-                self.problem(path, message, suggestion);
+            Err(mistakes) => {
+                for (message, suggestion) in mistakes {
+                    self.problem(path, message, suggestion);
+                }
                 None
             }
         }
