@@ -67,10 +67,11 @@ impl Workspace {
     pub(crate) fn command(&self, yaml: &str, args: &[&str]) -> Command {
         fs::write(self.path().join("own.yaml"), yaml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
+        command.current_dir(self.path()).args(["run", "own.yaml", "--json"]).args(args);
+        if !args.contains(&"--output") {
+            command.args(["--output", "output"]);
+        }
         command
-            .current_dir(self.path())
-            .args(["run", "own.yaml", "--json", "--output", "output"])
-            .args(args)
             .env_clear()
             .env("TRACKLAKE_NOW", NOW)
             .stdin(Stdio::null())
