@@ -79,17 +79,6 @@ pub(super) fn request(
             headers.push((name.clone(), value_text(&value)));
         }
     }
-    if let Some(url) = &ask.url {
-        let url = base
-            .join(url)
-            .map_err(|_| RequestError::Url { path: without_query(url).to_owned() })?;
-        if url.origin() != base.origin() {
-            return Err(RequestError::OtherOrigin { url: without_query(url.as_str()).to_owned() });
-        }
-        let body = body_text(plan, context, &[])?;
-        return Ok(Request { method: plan.method, url, headers, body });
-    }
-
     let params = || slice_params.iter().chain(&ask.params);
     let path = plan.path.render(context, Escape::PathSegment).map_err(RequestError::Render)?;
     let mut path = value_text(&path);
@@ -113,7 +102,15 @@ pub(super) fn request(
         }
     }
     let body = body_text(plan, context, &in_body)?;
-    let url = url(base, &path, &query)?;
+    let mut url = url(base, &path, &query)?;
+    if let Some(next) = &ask.url {
+        // The API's own URL takes the place of path and query; what stands elsewhere stays.
+        let invalid = |_| RequestError::Url { path: without_query(next).to_owned() };
+        url = url.join(next).map_err(invalid)?;
+        if url.origin() != base.origin() {
+            return Err(RequestError::OtherOrigin { url: without_query(url.as_str()).to_owned() });
+        }
+    }
     Ok(Request { method: plan.method, url, headers, body })
 }
 
