@@ -40,7 +40,7 @@ pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, slices};
 
 use crate::plan::{
-    JsonPath, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
+    JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
 use ledger::Ledger;
@@ -121,13 +121,15 @@ pub enum ExtractError {
         /// What the server says, with `: ` before it.
         detail: String,
     },
-    /// A redirect leads to another origin, where the credentials must not go.
-    #[error("`{url}` redirects to `{location}`, another origin")]
+    /// A redirect leads where a request must not go.
+    #[error("`{url}` redirects to `{location}`, {reason}")]
     Redirected {
         /// The URL without its query.
         url: String,
         /// Where to, without its query.
         location: String,
+        /// Why it is not followed.
+        reason: &'static str,
     },
     /// A web page came instead of JSON.
     #[error("`{url}` answers with a web page instead of JSON{detail}")]
@@ -535,7 +537,14 @@ impl Extractor {
                 300..=399 => {
                     let location = answer.header("location").unwrap_or_default();
                     let location = location.split('?').next().unwrap_or_default().to_owned();
-                    ExtractError::Redirected { url, location }
+                    let target = request.url.join(&location);
+                    let is_here = target.is_ok_and(|it| it.origin() == request.url.origin());
+                    let reason = match (is_here, request.method) {
+                        (false, _) => "another origin",
+                        (true, Method::Post) => "which takes the body from the request",
+                        (true, Method::Get) => "too many times",
+                    };
+                    ExtractError::Redirected { url, location, reason }
                 }
                 _ => ExtractError::Status { url, status, attempts, detail },
             })),

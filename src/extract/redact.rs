@@ -42,7 +42,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             clean(url);
             clean(detail);
         }
-        ExtractError::Redirected { url, location } => {
+        ExtractError::Redirected { url, location, reason: _ } => {
             clean(url);
             shorten(location);
         }
