@@ -488,6 +488,25 @@ fn a_redirect_within_the_origin_is_followed_with_the_credentials() {
 }
 
 #[test]
+fn a_redirect_that_would_lose_the_body_of_a_post_is_not_followed() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/items" => Response::text(302, "").header("Location", "/items/"),
+        _ => Response::json(&page(2)),
+    });
+    let yaml = FILE.replace(
+        "path: /items, query: { q: private }",
+        "method: post, path: /items, body: { q: private }",
+    );
+
+    assert_snapshot!(failed_with(&server, &yaml), @r"
+    error: stream `items`: 1 of 1 slices could not be read, first `all`; nothing of it is published
+      cause: `http://SERVER/items` redirects to `/items/`, which takes the body from the request
+      hint: set the base URL to where the API really is
+    ");
+    assert_eq!(server.lines().len(), 1, "{:?}", server.lines());
+}
+
+#[test]
 fn a_next_url_at_another_origin_is_not_followed() {
     let other = elsewhere();
     let next = format!("{}/items?page=2", other.url());

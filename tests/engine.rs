@@ -341,6 +341,51 @@ fn a_relative_next_url_that_is_missing_on_the_last_page_is_the_end() {
 }
 
 #[test]
+fn a_link_is_relative_to_the_url_that_was_asked() {
+    let server = Server::start(|request| match request.param("page") {
+        None => Response::json(&records([1])).header("Link", "<?page=2>; rel=next"),
+        Some(_) => Response::json(&records([2])),
+    });
+    let yaml = items(
+        &server,
+        "    request: { path: /deep/items, query: { state: all } }
+    paginate: { link: {} }",
+    );
+    let yaml = yaml.replace(&server.url(), &format!("{}/context", server.url()));
+
+    assert_eq!(exported_ids(&yaml), json!([1, 2]));
+    assert_eq!(
+        server.lines(),
+        ["GET /context/deep/items?state=all", "GET /context/deep/items?page=2"]
+    );
+}
+
+#[test]
+fn a_window_in_the_body_is_there_also_where_a_url_leads_to_the_next_page() {
+    let server = Server::start(|request| {
+        let next = request.param("page").is_none().then_some("/search?page=2");
+        let id = if next.is_some() { 1 } else { 2 };
+        Response::json(&json!({ "items": records([id]), "next": next }))
+    });
+    let yaml = items(
+        &server,
+        "    slices: { window: { from: 2024-07-25, format: date, place: body, start_param: range.from } }
+    request: { method: post, path: /search, body: { all: true } }
+    records: items
+    paginate: { next_url: { path: next } }",
+    );
+
+    assert_eq!(exported_ids(&yaml), json!([1, 2]));
+    assert_eq!(
+        server.lines(),
+        [
+            r#"POST /search {"all":true,"range":{"from":"2024-07-25"}}"#,
+            r#"POST /search?page=2 {"all":true,"range":{"from":"2024-07-25"}}"#,
+        ]
+    );
+}
+
+#[test]
 fn the_last_record_asks_for_the_records_after_it() {
     let server =
         Server::start(|request| Response::json(&records(part(3, request.number("after"), 2))));
@@ -375,12 +420,12 @@ fn an_api_that_ignores_paging_is_read_once_where_a_repeated_page_is_the_end() {
 
 #[test]
 fn a_watermark_moves_from_since_to_until() {
+    const FROM: usize = 1_720_569_600_000;
     let server = Server::start(|request| {
         let since = request.number("since");
-        let (until, last) = if since < 1_000_000_000_000 { (0, true) } else { (since + 10, false) };
-        let last = last || since > 1_720_000_000_000 && since % 100 == 20;
-        let page = records([since % 100 / 10 + 1]);
-        Response::json(&json!({ "values": page, "since": since, "until": until, "lastPage": last }))
+        let id = (since - FROM) / 10 + 1;
+        let values = records([id]);
+        Response::json(&json!({ "values": values, "until": since + 10, "lastPage": id == 3 }))
     });
     let yaml = items(
         &server,
@@ -619,6 +664,59 @@ fn a_parent_that_may_not_be_read_or_is_gone_is_listed_and_no_failure() {
     assert_eq!(stream["slices"]["gone"], 2);
     assert_eq!(stream["gone"], json!(["1,P1", "2,P2"]));
     assert_eq!(stream["status"], "published");
+}
+
+#[test]
+fn each_parent_is_asked_for_each_window() {
+    let server = Server::start(|request| {
+        Response::json(&match request.path.as_str() {
+            "/projects" => json!([project(1), project(2)]),
+            _ => json!([{ "id": 1, "day": request.param("from") }]),
+        })
+    });
+    let yaml = projects_and_items(&server).replace(
+        "slices: { parent: { stream: projects, bind: { project: id, title: name } } }",
+        "slices:
+      product:
+        - parent: { stream: projects, bind: { project: id, title: name } }
+        - window: { from: 2024-07-24, step: 1d, format: date, start_param: from }",
+    );
+    let yaml = yaml.replace("key: [project_id, id]", "key: [project_id, id, day]");
+
+    let (workspace, _) = export(&yaml);
+
+    let rows = table(&workspace, "items", &["date", "project_id"]);
+    let expected = [("2024-07-24", 1), ("2024-07-24", 2), ("2024-07-25", 1), ("2024-07-25", 2)];
+    assert_eq!(rows, json!(expected));
+    assert_eq!(
+        server.lines(),
+        [
+            "GET /projects",
+            "GET /projects/1/items?from=2024-07-24",
+            "GET /projects/1/items?from=2024-07-25",
+            "GET /projects/2/items?from=2024-07-24",
+            "GET /projects/2/items?from=2024-07-25",
+        ]
+    );
+}
+
+#[test]
+fn a_parent_without_the_value_that_the_path_names_is_no_request_for_everything() {
+    let server = Server::start(|request| {
+        Response::json(&match request.path.as_str() {
+            "/projects" => json!([project(1), { "id": null, "name": "draft" }]),
+            "/projects/1/items" => records([7]),
+            _ => records(1..=9),
+        })
+    });
+    let yaml = projects_and_items(&server).replace("write: { merge: { key: [id] } }", "");
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&yaml, &[], &[]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("project"), "{}", ended.stderr);
+    assert!(!server.lines().contains(&"GET /projects//items".to_owned()), "{:?}", server.lines());
 }
 
 #[test]
