@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    process::Command,
     sync::{Mutex, mpsc},
     time::Duration,
 };
@@ -221,6 +222,26 @@ fn a_missing_variable_is_named_by_its_environment_variable() {
         4 |   url:      { env: OWN_URL, description: where the API is }
           |   ^
     ");
+}
+
+#[test]
+fn a_file_can_be_checked_without_its_variables() {
+    let check = |yaml: &str| {
+        let workspace = Workspace::new();
+        // Writes the file; it is checked instead of run.
+        workspace.command(yaml, &[]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
+        command.args(["check", "own.yaml", "--allow-unset"]).current_dir(workspace.path());
+        Ended::of(&command.env_clear().output().unwrap())
+    };
+
+    let fine = check(FILE);
+    let wrong = check(&FILE.replace("records: items", "recrods: items"));
+
+    assert_eq!((fine.code, fine.stdout.as_str()), (Some(0), "ok: own.yaml (1 streams)\n"));
+    assert_eq!(fine.stderr, "");
+    assert_eq!(wrong.code, Some(3));
+    assert!(wrong.stderr.contains("did you mean `records`?"), "{}", wrong.stderr);
 }
 
 #[test]
