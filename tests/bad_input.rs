@@ -167,10 +167,10 @@ fn an_unknown_key_is_shown_with_the_one_that_was_probably_meant() {
 
     assert_snapshot!(refused(3, &yaml, &[], &SET), @r"
     error: pipeline file `own.yaml` is not valid
-      own.yaml:19:5: streams.items.record: unknown key `record`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `max_rejected`; did you mean `records`?
+      own.yaml:19:5: streams.items.record: unknown key `record`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `records`?
         19 |     record: items
            |     ^
-      own.yaml:20:5: streams.items.colour: unknown key `colour`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `max_rejected`; did you mean `columns`?
+      own.yaml:20:5: streams.items.colour: unknown key `colour`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `columns`?
         20 |     colour: red
            |     ^
     ");
