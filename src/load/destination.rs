@@ -4,14 +4,17 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
+use chrono::TimeDelta;
+
 use super::{
-    FileContext, WriteError,
+    FileContext, ResumeHeader, Spooled, WriteError,
     commit::{self, StagedStream, Staging},
     lock::Lock,
     part::Parts,
     partition::{Partitioner, segment},
     quarantine::QuarantineWriter,
     split::{Splitter, positions},
+    spool,
     store::Store,
 };
 use crate::plan::{DestinationPlan, Name, StreamPlan, arrow_schema};
@@ -103,6 +106,32 @@ impl Destination {
     pub fn keep_report(&self, json: &str) -> Result<(), WriteError> {
         let Held { store, pipeline, run, .. } = &*self.held;
         store.replace(&format!("_tracklake/{pipeline}/runs/{}.json", segment(run)), json.as_bytes())
+    }
+
+    /// Decides whether this run goes on from an earlier one that has not published: then it gets
+    /// that run's header, otherwise its own.
+    pub fn begin(
+        &self,
+        header: ResumeHeader,
+        max_age: TimeDelta,
+    ) -> Result<ResumeHeader, WriteError> {
+        spool::begin(&self.held, header, max_age)
+    }
+
+    /// The finished slices that an earlier run has left of a stream.
+    pub fn spooled(&self, stream: &StreamPlan) -> Result<Spooled, WriteError> {
+        let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+        Spooled::open(&self.held, &stream.name, schema)
+    }
+
+    /// Forgets the finished slices of a stream, because they are published.
+    pub fn forget(&self, stream: &Name) -> Result<(), WriteError> {
+        spool::forget(&self.held, stream)
+    }
+
+    /// Forgets all finished slices, because the run has ended.
+    pub fn forget_all(&self) -> Result<(), WriteError> {
+        spool::forget_all(&self.held)
     }
 
     /// Lets go of the destination, once its writers are gone too.

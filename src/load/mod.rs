@@ -30,6 +30,7 @@ mod partition;
 mod quarantine;
 mod sort;
 mod split;
+mod spool;
 mod store;
 
 #[cfg(test)]
@@ -43,6 +44,9 @@ pub use commit::{Published, StagedStream};
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, StreamWriter};
 pub use error::WriteError;
 pub use quarantine::{QuarantineWriter, RejectedRecord};
+pub use spool::{
+    ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
+};
 
 use store::StagingFile;
 

@@ -12,7 +12,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufWriter, ErrorKind, Read as _, Write},
+    io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -86,6 +86,23 @@ impl Store {
         let file = File::create_new(&absolute).map_err(io_error("create", &absolute))?;
         let writer = BufWriter::with_capacity(1 << 16, file);
         Ok(StagingFile { path: path.to_owned(), absolute, writer, bytes: 0 })
+    }
+
+    /// Opens a file to go on behind its first `length` bytes; what follows them is cut off.
+    pub(super) fn append(&self, path: &str, length: u64) -> Result<StagingFile, WriteError> {
+        let absolute = self.absolute(path)?;
+        self.create_parents(&absolute)?;
+        self.change(&absolute)?;
+        let open = || {
+            let mut file =
+                File::options().write(true).create(true).truncate(false).open(&absolute)?;
+            file.set_len(length)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(io_error("open", &absolute))?;
+        let writer = BufWriter::with_capacity(1 << 16, file);
+        Ok(StagingFile { path: path.to_owned(), absolute, writer, bytes: length })
     }
 
     /// Creates a file without a name in the directory `path`; it is gone when it is closed.

@@ -13,3 +13,4 @@ mod expected;
 mod spot;
 mod served;
 mod shipped;
+mod nightly;

@@ -17,13 +17,13 @@ use crate::support::run::export;
 use crate::support::table::{Table, difference};
 
 /// The zone of the CodeArts pipeline where nobody sets another.
-const CODEARTS_ZONE: Tz = chrono_tz::Asia::Shanghai;
+pub(crate) const CODEARTS_ZONE: Tz = chrono_tz::Asia::Shanghai;
 
-async fn start(options: SimOptions) -> Simulator {
+pub(crate) async fn start(options: SimOptions) -> Simulator {
     Simulator::start(options).await.unwrap()
 }
 
-fn usual() -> SimOptions {
+pub(crate) fn usual() -> SimOptions {
     SimOptions::default()
 }
 
@@ -63,7 +63,7 @@ fn check(
 
 /// What differs in any stream and format, so that one failure does not hide another.
 #[track_caller]
-fn differences(output: &Path, pipeline: &str, expected: &[(&str, Table)]) -> String {
+pub(crate) fn differences(output: &Path, pipeline: &str, expected: &[(&str, Table)]) -> String {
     let mut out = String::new();
     for (stream, expected) in expected {
         let dir = |format: &str| output.join(format).join(pipeline).join(stream);
@@ -82,13 +82,13 @@ fn differences(output: &Path, pipeline: &str, expected: &[(&str, Table)]) -> Str
 }
 
 /// The first work date that the simulator's variables tell a pipeline to read.
-fn since(simulator: &Simulator, variable: &str) -> NaiveDate {
+pub(crate) fn since(simulator: &Simulator, variable: &str) -> NaiveDate {
     let variables = simulator.variables();
     let (_, text) = variables.iter().find(|(name, _)| *name == variable).unwrap();
     text.parse().unwrap()
 }
 
-fn tracker_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
+pub(crate) fn tracker_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
     let (world, url) = (simulator.world(), simulator.tracker_url());
     [
         ("issues", tracker::issues(&world, &url, zone)),
@@ -97,18 +97,33 @@ fn tracker_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3]
     ]
 }
 
-fn jira_tables(simulator: &Simulator) -> [(&'static str, Table); 2] {
+pub(crate) fn jira_tables(simulator: &Simulator) -> [(&'static str, Table); 2] {
+    jira_tables_since(simulator, since(simulator, "JIRA_SINCE"))
+}
+
+pub(crate) fn jira_tables_since(
+    simulator: &Simulator,
+    since: NaiveDate,
+) -> [(&'static str, Table); 2] {
     let world = simulator.world();
-    let window = Window::of(&world, since(simulator, "JIRA_SINCE"));
+    let window = Window::of(&world, since);
     [
         ("audit_log", timesheet::audit_log(&world, window)),
         ("worklogs", timesheet::worklogs(&world, window)),
     ]
 }
 
-fn codearts_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
+pub(crate) fn codearts_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
+    codearts_tables_since(simulator, zone, since(simulator, "CODEARTS_SINCE"))
+}
+
+pub(crate) fn codearts_tables_since(
+    simulator: &Simulator,
+    zone: Tz,
+    since: NaiveDate,
+) -> [(&'static str, Table); 3] {
     let world = simulator.world();
-    let window = Window::of(&world, since(simulator, "CODEARTS_SINCE"));
+    let window = Window::of(&world, since);
     [
         ("issues", codearts::issues(&world, zone)),
         ("history", codearts::history(&world, zone)),

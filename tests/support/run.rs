@@ -40,6 +40,12 @@ pub(crate) fn export(
         command.env(format!("{system}_REQUESTS_PER_SECOND"), "5000");
         command.env(format!("{system}_MAX_IN_FLIGHT"), "8");
     }
+    // What tests add to the command line travels with the variables.
+    for (name, value) in extra {
+        if *name == "TRACKLAKE_TEST_ARGS" {
+            command.args(value.split_whitespace());
+        }
+    }
     let ended = command.envs(extra.iter().copied()).output();
     // ---- Until here.
     let ended = ended.unwrap_or_else(|err| panic!("the program did not start: {err}"));

@@ -1,0 +1,307 @@
+//! Night after night into the same directory: what changed is merged, what stands stays.
+//!
+//! The expected tables are folded from those of each day: by key for what is merged, by the scopes
+//! of the issues that could be read for what is replaced, and never less for what is appended.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use chrono::NaiveDate;
+use chrono_tz::UTC;
+use tempfile::TempDir;
+use tracklake::sim::{Faults, Simulator, World};
+
+use crate::shipped::{
+    CODEARTS_ZONE, codearts_tables_since, differences, jira_tables_since, since, start,
+    tracker_tables, usual,
+};
+use crate::support::run::{Exported, export};
+use crate::support::table::{Cell, Table};
+
+/// The variables that say where to start are those of the first day, as in a nightly job.
+struct Nights {
+    simulator: Simulator,
+    output: TempDir,
+    pipeline: &'static str,
+    first: NaiveDate,
+}
+
+impl Nights {
+    async fn begin(pipeline: &'static str, variable: &str) -> Self {
+        let simulator = start(usual()).await;
+        let first = match variable {
+            "" => simulator.world().today,
+            variable => since(&simulator, variable),
+        };
+        Self { simulator, output: TempDir::new().unwrap(), pipeline, first }
+    }
+
+    fn run(&self, extra: &[(&str, &str)]) -> Exported {
+        let first = self.first.to_string();
+        let mut variables =
+            vec![("JIRA_SINCE", first.as_str()), ("CODEARTS_SINCE", first.as_str())];
+        variables.extend_from_slice(extra);
+        export(&self.simulator, &format!("{}.yaml", self.pipeline), self.output.path(), &variables)
+    }
+
+    #[track_caller]
+    fn night(&self, code: i32, expected: &[(&str, Table)]) -> serde_json::Value {
+        let ended = self.run(&[]);
+
+        assert_eq!(ended.code, Some(code), "{}\n{}", ended.stderr, ended.stdout);
+        let differences = differences(self.output.path(), self.pipeline, expected);
+        assert!(differences.is_empty(), "{differences}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+}
+
+/// The rows of `new`, and those of `old` whose key `new` does not have.
+fn merged(old: &Table, new: &Table, key: &[&str]) -> Table {
+    let key_of = |table: &Table, row| {
+        key.iter().map(|it| format!("{:?}", table.cell(row, it))).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<_> = new.rows.iter().map(|row| key_of(new, row)).collect();
+    let kept = old.rows.iter().filter(|row| !known.contains(&key_of(old, row))).cloned();
+    Table { columns: new.columns.clone(), rows: new.rows.iter().cloned().chain(kept).collect() }
+}
+
+/// The rows of `new`, and those of `old` that belong to issues which could not be read.
+fn with_lost_issues(old: &Table, new: &Table, world: &World) -> Table {
+    let lost: BTreeSet<&str> = world
+        .tracker
+        .issues
+        .iter()
+        .filter(|it| it.lost_access || it.worklogs_forbidden)
+        .map(|it| it.id.as_str())
+        .collect();
+    let is_lost = |cell: &Cell| matches!(cell, Cell::Text(id) if lost.contains(id.as_str()));
+    let kept = old.rows.iter().filter(|row| is_lost(old.cell(row, "issue_id"))).cloned();
+    Table { columns: new.columns.clone(), rows: new.rows.iter().cloned().chain(kept).collect() }
+}
+
+fn find<'a>(tables: &'a [(&str, Table)], stream: &str) -> &'a Table {
+    &tables.iter().find(|(name, _)| *name == stream).unwrap().1
+}
+
+fn stream<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    let streams = report["streams"].as_array().unwrap();
+    streams.iter().find(|it| it["stream"] == name).unwrap()
+}
+
+/// Every data file with its bytes and the time of its last change.
+fn files(output: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![output.join("parquet"), output.join("csv")];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+                found.insert(path.clone(), (std::fs::read(&path).unwrap(), changed));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn tracker_follows_its_source_for_three_nights() {
+    let nights = Nights::begin("yandex_tracker", "").await;
+    let mut stands = tracker_tables(&nights.simulator, UTC);
+    nights.night(0, &stands);
+
+    for _ in 0..3 {
+        nights.simulator.next_day();
+        let today = tracker_tables(&nights.simulator, UTC);
+        let world = nights.simulator.world();
+        stands = [
+            ("issues", merged(find(&stands, "issues"), find(&today, "issues"), &["id"])),
+            (
+                "worklogs",
+                with_lost_issues(find(&stands, "worklogs"), find(&today, "worklogs"), &world),
+            ),
+            // History is never rewritten: what is known stays as it was read.
+            (
+                "changelog",
+                merged(find(&today, "changelog"), find(&stands, "changelog"), &["id", "field_id"]),
+            ),
+        ];
+        let report = nights.night(0, &stands);
+
+        let worklogs = stream(&report, "worklogs");
+        assert!(
+            worklogs["changed_partitions"].as_u64() < worklogs["partitions"].as_u64(),
+            "{worklogs}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn jira_follows_its_source_for_three_nights() {
+    let nights = Nights::begin("jira_timesheet", "JIRA_SINCE").await;
+    nights.night(0, &jira_tables_since(&nights.simulator, nights.first));
+
+    for _ in 0..3 {
+        nights.simulator.next_day();
+        nights.night(0, &jira_tables_since(&nights.simulator, nights.first));
+    }
+}
+
+#[tokio::test]
+async fn codearts_follows_its_source_for_three_nights() {
+    let nights = Nights::begin("codearts_req", "CODEARTS_SINCE").await;
+    let today = || codearts_tables_since(&nights.simulator, CODEARTS_ZONE, nights.first);
+    let mut stands = today();
+    nights.night(0, &stands);
+
+    for _ in 0..3 {
+        nights.simulator.next_day();
+        let today = today();
+        stands = [
+            ("issues", merged(find(&stands, "issues"), find(&today, "issues"), &["id"])),
+            (
+                "history",
+                merged(
+                    find(&today, "history"),
+                    find(&stands, "history"),
+                    &["record_id", "detail_id"],
+                ),
+            ),
+            ("work_hours", find(&today, "work_hours").clone()),
+        ];
+        nights.night(0, &stands);
+    }
+}
+
+/// A night without changes asks only for what may have changed: the windows that are read again,
+/// and the children of parents within the lookback.
+#[tokio::test]
+async fn a_night_without_changes_writes_no_file_and_asks_little() {
+    for (pipeline, variable) in [
+        ("yandex_tracker", ""),
+        ("jira_timesheet", "JIRA_SINCE"),
+        ("codearts_req", "CODEARTS_SINCE"),
+    ] {
+        let nights = Nights::begin(pipeline, variable).await;
+        assert_eq!(nights.run(&[]).code, Some(0));
+        let before = files(nights.output.path());
+        let first = nights.simulator.requests().len();
+        nights.simulator.clear_requests();
+
+        let ended = nights.run(&[]);
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(files(nights.output.path()) == before, "{pipeline} wrote a file");
+        let again = nights.simulator.requests().len();
+        assert!(again < first, "{pipeline}: {again} requests after {first}");
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        for stream in report["streams"].as_array().unwrap() {
+            assert_eq!(stream["changed_partitions"], 0, "{stream}");
+            assert_eq!(stream["removed"], 0, "{stream}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_parent_that_fails_is_remembered_and_read_the_next_night_although_it_did_not_change() {
+    let nights = Nights::begin("yandex_tracker", "").await;
+    let key = nights.simulator.world().tracker.issues[1].key.clone();
+    nights.simulator.set_faults(Faults {
+        path_contains: Some(format!("/issues/{key}/worklog")),
+        server_error_every: Some(1),
+        ..Faults::default()
+    });
+
+    let partial = nights.run(&[]);
+
+    assert_eq!(partial.code, Some(7), "{}", partial.stderr);
+    assert!(partial.stderr.contains("1 of 60 slices could not be read"), "{}", partial.stderr);
+    let tables = tracker_tables(&nights.simulator, UTC);
+    let differs = differences(nights.output.path(), nights.pipeline, &tables);
+    assert!(differs.contains("worklogs") && !differs.contains("issues as"), "{differs}");
+
+    nights.simulator.set_faults(Faults::default());
+    nights.night(0, &tables);
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_whole_is_caught_up_with_by_the_next_night() {
+    let nights = Nights::begin("yandex_tracker", "").await;
+    nights.night(0, &tracker_tables(&nights.simulator, UTC));
+    let stands = tracker_tables(&nights.simulator, UTC);
+    nights.simulator.next_day();
+    nights.simulator.set_faults(Faults {
+        path_contains: Some("/worklog".into()),
+        server_error_every: Some(1),
+        ..Faults::default()
+    });
+
+    let failed = nights.run(&[]);
+
+    assert_eq!(failed.code, Some(4), "{}", failed.stderr);
+    let yesterday = [("worklogs", find(&stands, "worklogs").clone())];
+    let differs = differences(nights.output.path(), nights.pipeline, &yesterday);
+    assert!(differs.is_empty(), "{differs}");
+
+    nights.simulator.set_faults(Faults::default());
+    let today = tracker_tables(&nights.simulator, UTC);
+    let world = nights.simulator.world();
+    let worklogs = with_lost_issues(find(&stands, "worklogs"), find(&today, "worklogs"), &world);
+    nights.night(0, &[("worklogs", worklogs)]);
+}
+
+#[tokio::test]
+async fn a_full_refresh_leaves_what_the_source_has_and_what_access_was_lost_to() {
+    let nights = Nights::begin("yandex_tracker", "").await;
+    let first = tracker_tables(&nights.simulator, UTC);
+    nights.night(0, &first);
+    nights.simulator.next_day();
+
+    let ended = nights.run(&[("TRACKLAKE_TEST_ARGS", "--full-refresh")]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let today = tracker_tables(&nights.simulator, UTC);
+    // The worklogs of an issue that is listed but refused stay; an issue that is not listed any
+    // more is gone, with all that belongs to it.
+    let world = nights.simulator.world();
+    let refused: BTreeSet<&str> = world
+        .tracker
+        .issues
+        .iter()
+        .filter(|it| it.worklogs_forbidden && !it.lost_access)
+        .map(|it| it.id.as_str())
+        .collect();
+    let mut worklogs = find(&today, "worklogs").clone();
+    let old = find(&first, "worklogs");
+    let is_refused = |cell: &Cell| matches!(cell, Cell::Text(id) if refused.contains(id.as_str()));
+    worklogs
+        .rows
+        .extend(old.rows.iter().filter(|row| is_refused(old.cell(row, "issue_id"))).cloned());
+    let expected = [
+        ("issues", find(&today, "issues").clone()),
+        ("worklogs", worklogs),
+        ("changelog", find(&today, "changelog").clone()),
+    ];
+    let differs = differences(nights.output.path(), nights.pipeline, &expected);
+    assert!(differs.is_empty(), "{differs}");
+}
+
+#[tokio::test]
+async fn a_source_that_suddenly_has_nothing_deletes_nothing() {
+    let nights = Nights::begin("jira_timesheet", "JIRA_SINCE").await;
+    let stands = jira_tables_since(&nights.simulator, nights.first);
+    nights.night(0, &stands);
+
+    // A project that nobody has: the API answers with empty lists.
+    let ended = nights.run(&[("JIRA_PROJECT_KEYS", "NOBODY")]);
+
+    assert_eq!(ended.code, Some(5), "{}\n{}", ended.stderr, ended.stdout);
+    assert!(ended.stderr.contains("rows"), "{}", ended.stderr);
+    let differs = differences(nights.output.path(), nights.pipeline, &stands);
+    assert!(differs.is_empty(), "{differs}");
+}
