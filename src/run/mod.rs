@@ -36,8 +36,8 @@ use crate::{
     error::Error,
     extract::{ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Verdict, slices},
     load::{
-        Destination, Published, QuarantineWriter, RejectedRecord, StagedStream, StreamWriter,
-        WriteError,
+        Destination, Published, QuarantineWriter, ReadScopes, RejectedRecord, Rewrite,
+        StagedStream, StreamWriter, WriteError,
     },
     plan::{Name, Plan, SlicesPlan, StreamPlan, WindowStart},
     transform::Decoder,
@@ -223,7 +223,10 @@ fn stage(
     while let Some(queued) = queue.blocking_recv() {
         let Queued::Page { batch, rejects, room } = queued else {
             let started = Instant::now();
-            return Ok(Some((writer.finish()?, started.elapsed())));
+            return Ok(Some((
+                writer.finish(&ReadScopes::AllBut(Vec::new()), Rewrite::Changed)?,
+                started.elapsed(),
+            )));
         };
         for it in &rejects {
             quarantine.write(RejectedRecord {
@@ -447,7 +450,12 @@ impl<'a> Run<'a> {
             return Err(Error::PartWouldReplace { stream: stream.name.clone(), rows });
         }
         // Nothing may get lost between the pages and the files.
-        let accounted = staged.rows + staged.duplicates + staged.superseded;
+        let accounted = staged.duplicates
+            + staged.superseded
+            + staged.added
+            + staged.updated
+            + staged.unchanged
+            + staged.outdated;
         if accounted != report.rows_read {
             let message = format!(
                 "stream `{}`: {} rows were read, but {accounted} are accounted for",
@@ -457,12 +465,13 @@ impl<'a> Run<'a> {
         }
 
         let started = Instant::now();
-        let published = tokio::task::spawn_blocking(move || staged.publish())
-            .await
-            .map_err(|err| Error::Internal(format!("publishing stopped: {err}")))?
-            .map_err(Error::Write)?;
+        let published =
+            tokio::task::spawn_blocking(move || staged.publish(&serde_json::Value::Null))
+                .await
+                .map_err(|err| Error::Internal(format!("publishing stopped: {err}")))?
+                .map_err(Error::Write)?;
         report.seconds.publishing = started.elapsed().as_secs_f64();
-        let Published { rows, partitions, files, bytes, removed_files } = published;
+        let Published { rows, partitions, files, bytes, removed_files, .. } = published;
         info!(rows, partitions, files, bytes, removed_files, "published");
         report.rows = rows;
         report.partitions = partitions;
