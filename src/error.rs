@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// Some slices of a stream could not be read; the rest is published.
     #[error(
-        "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; the rest is published"
+        "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; the rest is published, and the next run reads them again"
     )]
     SomeSlices {
         /// The stream.
@@ -185,8 +185,9 @@ impl Error {
             Self::UnknownPipeline { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Config(ConfigError::Read { .. }) | Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
             Self::UnknownStream { known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
-            Self::Source(source) | Self::Slices { source, .. } => extract_hint(source),
-            Self::SomeSlices { .. } => Some("they are remembered: run again to read them".into()),
+            Self::Source(source)
+            | Self::Slices { source, .. }
+            | Self::SomeSlices { source, .. } => extract_hint(source),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
             Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),

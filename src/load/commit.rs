@@ -17,35 +17,55 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{
     StagedFile, WriteError,
     destination::Held,
+    manifest::{self, Manifest, ManifestFile, ManifestPartition, ROWS, VERSION},
+    merge::Counts,
     parquet,
-    split::Counts,
+    part::Tree,
     store::{EntryKind, Store},
 };
-use crate::plan::{FormatPlan, Name, PartitionUnit, StreamPlan};
-
-/// Of journal records and manifests.
-const VERSION: u32 = 1;
+use crate::plan::{FormatPlan, Name, StreamPlan};
 
 /// A stream whose files are complete, and not yet visible. Dropped, it leaves nothing.
+///
+/// Each row that was read is counted once: `read == duplicates + superseded + added + updated +
+/// unchanged + outdated`.
 #[derive(Debug)]
 pub struct StagedStream {
-    /// Rows in the files.
+    /// Rows of the dataset, once it is published.
     pub rows: u64,
-    /// Rows that were equal to one of these, or to a superseded one.
+    /// Rows that came.
+    pub read: u64,
+    /// Rows that were equal to another one that came.
     pub duplicates: u64,
-    /// Rows whose key a newer row has.
+    /// Rows whose key a newer row that came has.
     pub superseded: u64,
-    /// Partitions that have files.
+    /// Rows whose key did not stand; without a key, rows that did not.
+    pub added: u64,
+    /// Rows that take the place of another one.
+    pub updated: u64,
+    /// Rows that stand already.
+    pub unchanged: u64,
+    /// Rows that are dropped, because the one that stands is newer, or is never changed.
+    pub outdated: u64,
+    /// Rows that stand, are in a scope that was read, and are not among what was read.
+    pub removed: u64,
+    /// Rows that leave their partition for another; they count as updated, too.
+    pub redated: u64,
+    /// Rows that stand in the scopes that were read.
+    pub stood: u64,
+    /// Partitions of the dataset, once it is published.
     pub partitions: u64,
+    /// Partitions that are written, or that have no rows any more.
+    pub changed_partitions: u64,
     /// The files.
     pub files: Vec<StagedFile>,
     stream: Name,
-    partition: ManifestPartition,
+    manifest: Manifest,
     schema: SchemaRef,
     staging: Staging,
     held: Arc<Held>,
@@ -56,9 +76,11 @@ pub struct StagedStream {
 pub struct Published {
     /// Rows of the dataset; a row that is in two formats counts once.
     pub rows: u64,
-    /// Partitions that have files.
+    /// Partitions of the dataset.
     pub partitions: u64,
-    /// Files, of all formats.
+    /// Partitions that were written, or that have no rows any more.
+    pub changed_partitions: u64,
+    /// Files that were written, of all formats.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -113,50 +135,18 @@ struct FileIn {
     bytes: u64,
 }
 
-/// What a dataset consists of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    version: u32,
-    pipeline: String,
-    stream: String,
-    run: String,
-    rows: u64,
-    partition: ManifestPartition,
-    columns: Vec<ManifestColumn>,
-    files: Vec<ManifestFile>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ManifestPartition {
-    name: String,
-    column: String,
-    unit: String,
-    zone: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ManifestColumn {
-    name: String,
-    r#type: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ManifestFile {
-    path: String,
-    format: String,
-    partition: String,
-    rows: u64,
-    bytes: u64,
-}
-
-/// All that is read before the rest can be understood.
-#[derive(Deserialize)]
-struct Versioned {
-    version: serde_json::Value,
+/// What a stream's dataset becomes.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) counts: Counts,
+    pub(super) read: u64,
+    pub(super) stood: u64,
+    pub(super) rows: u64,
+    pub(super) changed_partitions: u64,
+    /// Files that stay as they are.
+    pub(super) kept: Vec<ManifestFile>,
+    /// Files that come.
+    pub(super) files: Vec<StagedFile>,
 }
 
 impl StagedStream {
@@ -165,48 +155,62 @@ impl StagedStream {
         staging: Staging,
         stream: &StreamPlan,
         schema: SchemaRef,
-        counts: Counts,
-        files: Vec<StagedFile>,
+        trees: &[Tree],
+        outcome: Outcome,
     ) -> Self {
-        let Counts { rows, duplicates, superseded } = counts;
-        let partitions: BTreeSet<&str> = files.iter().map(|it| it.partition.as_str()).collect();
-        let plan = &stream.partition;
-        let unit = match plan.unit {
-            PartitionUnit::Hour => "hour",
-            PartitionUnit::Day => "day",
-            PartitionUnit::Month => "month",
-            PartitionUnit::Year => "year",
-        };
+        let Outcome { counts, read, stood, rows, changed_partitions, kept, mut files } = outcome;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut all = kept;
+        all.extend(files.iter().map(ManifestFile::new));
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        let partitions: BTreeSet<&str> = all.iter().map(|it| it.partition.as_str()).collect();
         Self {
             rows,
-            duplicates,
-            superseded,
+            read,
+            duplicates: counts.duplicates,
+            superseded: counts.superseded,
+            added: counts.added,
+            updated: counts.updated,
+            unchanged: counts.unchanged,
+            outdated: counts.outdated,
+            removed: counts.removed,
+            redated: counts.redated,
+            stood,
             partitions: partitions.len() as u64,
-            stream: stream.name.clone(),
-            partition: ManifestPartition {
-                name: plan.name.to_string(),
-                column: plan.column.to_string(),
-                unit: unit.to_owned(),
-                zone: plan.zone.to_string(),
-            },
+            changed_partitions,
             files,
+            stream: stream.name.clone(),
+            manifest: Manifest {
+                version: VERSION,
+                pipeline: held.pipeline.to_string(),
+                stream: stream.name.to_string(),
+                run: held.run.clone(),
+                rows,
+                partition: ManifestPartition::new(stream),
+                key: stream.key().iter().map(ToString::to_string).collect(),
+                columns: manifest::columns(&schema),
+                formats: manifest::formats(trees),
+                files: all,
+                state: serde_json::Value::Null,
+            },
             schema,
             staging,
             held,
         }
     }
 
-    /// Replaces the stream's dataset, in the formats of this run, by the staged files. Files of
-    /// other formats are left alone.
+    /// Makes the staged files, and those that stay as they are, the stream's dataset, and keeps
+    /// `state` with it: both or neither.
     ///
     /// After an error either nothing has changed, or the next run of the pipeline finishes what
     /// this one has begun.
-    pub fn publish(mut self) -> Result<Published, WriteError> {
+    pub fn publish(mut self, state: &serde_json::Value) -> Result<Published, WriteError> {
         self.secure()?;
+        self.manifest.state = state.clone();
         let record = self.record()?;
         let Held { store, pipeline, .. } = &*self.held;
         let path = journal(pipeline, &self.stream);
-        let content = json(&store.absolute(&path)?, &record)?;
+        let content = manifest::json(&store.absolute(&path)?, &record)?;
 
         // From here on the record may be there, whatever we are told.
         self.staging.is_kept = true;
@@ -214,12 +218,16 @@ impl StagedStream {
         apply(store, pipeline, &path, &record)?;
         self.staging.is_kept = false;
 
+        // The rows that we keep for ourselves are nobody's files.
+        let is_visible = |path: &str| manifest::tree_name(path) != ROWS;
+        let written = || self.files.iter().filter(|it| is_visible(&it.path));
         Ok(Published {
             rows: self.rows,
             partitions: self.partitions,
-            files: self.files.len() as u64,
-            bytes: self.files.iter().map(|it| it.bytes).sum(),
-            removed_files: record.files_out.len() as u64,
+            changed_partitions: self.changed_partitions,
+            files: written().count() as u64,
+            bytes: written().map(|it| it.bytes).sum(),
+            removed_files: record.files_out.iter().filter(|it| is_visible(it)).count() as u64,
         })
     }
 
@@ -237,60 +245,28 @@ impl StagedStream {
     }
 
     fn record(&self) -> Result<Record, WriteError> {
-        let Held { store, plan, pipeline, run, .. } = &*self.held;
-        let new: BTreeSet<&str> = self.files.iter().map(|it| it.path.as_str()).collect();
-        let written: BTreeSet<&str> = plan.formats.iter().map(|it| it.directory()).collect();
-
+        let Held { store, pipeline, .. } = &*self.held;
+        // The dataset is what the manifest says, and nothing else that looks like it.
+        let stays: BTreeSet<&str> = self.manifest.files.iter().map(|it| it.path.as_str()).collect();
         let mut files_out = Vec::new();
-        for format in &written {
-            files_out.extend(dataset(store, &format!("{format}/{pipeline}/{}", self.stream))?);
+        for tree in self.manifest.formats.keys().map(String::as_str).chain([ROWS]) {
+            files_out.extend(dataset(store, &manifest::tree_path(tree, pipeline, &self.stream))?);
         }
-        files_out.retain(|it| !new.contains(it.as_str()));
-
-        let mut files: Vec<ManifestFile> = self.files.iter().map(manifest_file).collect();
-        // What this run does not write is as it was.
-        if let Some(earlier) = read::<Manifest>(store, &manifest(pipeline, &self.stream))? {
-            files.extend(
-                earlier.files.into_iter().filter(|it| !written.contains(it.format.as_str())),
-            );
-        }
-        let columns = self.schema.fields().iter().map(|field| ManifestColumn {
-            name: field.name().clone(),
-            r#type: field.data_type().to_string(),
-        });
+        files_out.retain(|it| !stays.contains(it.as_str()));
+        files_out.sort_unstable();
+        files_out.dedup();
+        let file_in = |it: &StagedFile| FileIn {
+            staged: it.staged.clone(),
+            path: it.path.clone(),
+            bytes: it.bytes,
+        };
         Ok(Record {
             version: VERSION,
-            files_in: self
-                .files
-                .iter()
-                .map(|StagedFile { staged, path, bytes, .. }| FileIn {
-                    staged: staged.clone(),
-                    path: path.clone(),
-                    bytes: *bytes,
-                })
-                .collect(),
+            files_in: self.files.iter().map(file_in).collect(),
             files_out,
-            manifest: Manifest {
-                version: VERSION,
-                pipeline: pipeline.to_string(),
-                stream: self.stream.to_string(),
-                run: run.clone(),
-                rows: self.rows,
-                partition: self.partition.clone(),
-                columns: columns.collect(),
-                files,
-            },
+            manifest: self.manifest.clone(),
         })
     }
-}
-
-/// How many rows a dataset has, if there is one.
-pub(super) fn published_rows(
-    store: &Store,
-    pipeline: &Name,
-    stream: &Name,
-) -> Result<Option<u64>, WriteError> {
-    Ok(read::<Manifest>(store, &manifest(pipeline, stream))?.map(|it| it.rows))
 }
 
 /// Finishes what earlier runs of the pipeline have committed, then removes what they only staged.
@@ -303,7 +279,7 @@ pub(super) fn recover(store: &Store, pipeline: &Name) -> Result<(), WriteError> 
         let path = format!("{directory}/{}", entry.name);
         if path.strip_suffix(".json").is_none() {
             uncommitted.push(path);
-        } else if let Some(record) = read::<Record>(store, &path)? {
+        } else if let Some(record) = manifest::read::<Record>(store, &path)? {
             records.push((path, record));
         }
     }
@@ -323,10 +299,6 @@ pub(super) fn staging(pipeline: &Name) -> String {
 
 fn journal(pipeline: &Name, stream: &Name) -> String {
     format!("_tracklake/{pipeline}/journal/{stream}.json")
-}
-
-fn manifest(pipeline: &Name, stream: impl std::fmt::Display) -> String {
-    format!("_tracklake/{pipeline}/manifests/{stream}.json")
 }
 
 /// Does what a record promises. Every step may have been done before.
@@ -362,8 +334,8 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
     }
     sync_directories(store, record)?;
 
-    let manifest_path = manifest(pipeline, &record.manifest.stream);
-    let content = json(&store.absolute(&manifest_path)?, &record.manifest)?;
+    let manifest_path = manifest::path(pipeline, &record.manifest.stream);
+    let content = manifest::json(&store.absolute(&manifest_path)?, &record.manifest)?;
     store.replace(&manifest_path, &content)?;
     store.remove(path)?;
     store.sync_parents(path)
@@ -423,35 +395,4 @@ fn read_back(store: &Store, file: &StagedFile, schema: &Schema) -> Result<(), Wr
             })
         }
     }
-}
-
-fn manifest_file(file: &StagedFile) -> ManifestFile {
-    let StagedFile { staged: _, path, partition, format, rows, bytes } = file;
-    ManifestFile {
-        path: path.clone(),
-        format: format.directory().to_owned(),
-        partition: partition.clone(),
-        rows: *rows,
-        bytes: *bytes,
-    }
-}
-
-/// A file of ours, of our version, or `None` if there is none.
-fn read<T: DeserializeOwned>(store: &Store, path: &str) -> Result<Option<T>, WriteError> {
-    let Some(content) = store.read(path)? else { return Ok(None) };
-    let absolute = store.absolute(path)?;
-    let damaged = |source| WriteError::Damaged { path: absolute.clone(), source };
-    let Versioned { version } = serde_json::from_slice(&content).map_err(damaged)?;
-    if version != VERSION {
-        let found = version.to_string();
-        return Err(WriteError::Version { path: absolute, found, known: VERSION });
-    }
-    serde_json::from_slice(&content).map(Some).map_err(damaged)
-}
-
-fn json<T: Serialize>(path: &std::path::Path, value: &T) -> Result<Vec<u8>, WriteError> {
-    let mut content = serde_json::to_vec_pretty(value)
-        .map_err(|source| WriteError::Damaged { path: path.to_owned(), source })?;
-    content.push(b'\n');
-    Ok(content)
 }

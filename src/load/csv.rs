@@ -142,6 +142,7 @@ impl BatchWriter for CsvWriter {
             staged: file.path().to_owned(),
             path: String::new(),
             partition: String::new(),
+            number: None,
             format: FormatPlan::Csv(plan),
             rows,
             bytes: file.bytes(),

@@ -7,17 +7,21 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::TimeDelta;
 
 use super::{
-    FileContext, ResumeHeader, Spooled, WriteError,
-    commit::{self, StagedStream, Staging},
+    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, WriteError,
+    commit::{self, Outcome, StagedStream, Staging},
     lock::Lock,
+    manifest::{self, Manifest},
+    merge::Rule,
     part::Parts,
-    partition::{Partitioner, segment},
+    partition::{Ordinal, Partitioner, segment},
     quarantine::QuarantineWriter,
-    split::{Splitter, positions},
+    scope::Predicate,
+    split::{Dataset, Splitter},
     spool,
     store::Store,
+    update::{Manner, Order, Room, Update, Updated},
 };
-use crate::plan::{DestinationPlan, Name, StreamPlan, arrow_schema};
+use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema};
 
 /// What a stream's rows may take of memory before they are written to temporary files.
 pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
@@ -79,17 +83,44 @@ impl Destination {
         })
     }
 
+    /// Whether the stream's rows can go to where its dataset stands, if there is one: columns
+    /// keep their names and types, partitions and formats stay. A column that is new is fine.
+    pub fn check(&self, stream: &StreamPlan) -> Result<(), WriteError> {
+        self.standing(stream).map(|_| ())
+    }
+
+    /// What stands, which the stream's plan can go on with.
+    fn standing(&self, stream: &StreamPlan) -> Result<Option<Manifest>, WriteError> {
+        let Held { store, plan, pipeline, .. } = &*self.held;
+        let manifest = Manifest::read(store, pipeline, &stream.name)?;
+        if let Some(manifest) = &manifest {
+            let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+            let trees = manifest::trees(plan, pipeline, &stream.name);
+            manifest.check(store, stream, &schema, &trees)?;
+        }
+        Ok(manifest)
+    }
+
     /// Starts to write a stream. Its rows take up to about `memory_bytes` while they come.
+    ///
+    /// Refuses what [`check`](Self::check) does.
     pub fn stream(
         &self,
         stream: &StreamPlan,
         memory_bytes: usize,
     ) -> Result<StreamWriter, WriteError> {
+        let standing = self.standing(stream)?;
         let held = Arc::clone(&self.held);
         let schema = arrow_schema(&stream.columns, stream.unknown_fields);
         let staging = Staging::new(&held, &stream.name);
-        let splitter = Splitter::new(stream, &schema, &held.store, staging.path(), memory_bytes)?;
-        Ok(StreamWriter { stream: stream.clone(), schema, splitter, staging, held })
+        let dataset = match &standing {
+            Some(manifest) if manifest.rows > 0 => Dataset::Stands,
+            Some(_) | None => Dataset::Empty,
+        };
+        let splitter =
+            Splitter::new(stream, &schema, &held.store, staging.path(), memory_bytes, dataset)?;
+        let stream = stream.clone();
+        Ok(StreamWriter { stream, schema, standing, splitter, memory_bytes, staging, held })
     }
 
     /// Starts to keep the rejected records of a stream. No file is written until there is one.
@@ -99,7 +130,13 @@ impl Destination {
 
     /// How many rows the stream's dataset has; `None` where nothing has been published.
     pub fn rows(&self, stream: &Name) -> Result<Option<u64>, WriteError> {
-        commit::published_rows(&self.held.store, &self.held.pipeline, stream)
+        Ok(Manifest::read(&self.held.store, &self.held.pipeline, stream)?.map(|it| it.rows))
+    }
+
+    /// The state that was published with the stream's dataset last, if there is one.
+    pub fn state(&self, stream: &Name) -> Result<Option<serde_json::Value>, WriteError> {
+        let manifest = Manifest::read(&self.held.store, &self.held.pipeline, stream)?;
+        Ok(manifest.map(|it| it.state).filter(|it| !it.is_null()))
     }
 
     /// Keeps the run's report with the data, as `_tracklake/<pipeline>/runs/<run>.json`.
@@ -152,7 +189,10 @@ impl Destination {
 pub struct StreamWriter {
     stream: StreamPlan,
     schema: SchemaRef,
+    /// The dataset as it was when the writer was made; the lock keeps it so.
+    standing: Option<Manifest>,
     splitter: Splitter,
+    memory_bytes: usize,
     // Its files are removed after the splitter has closed them.
     staging: Staging,
     held: Arc<Held>,
@@ -170,18 +210,39 @@ impl StreamWriter {
         self.splitter.write(&batch)
     }
 
-    /// Sorts, encodes and stages all rows. Works on the current rayon pool.
-    pub fn finish(self) -> Result<StagedStream, WriteError> {
-        let Self { stream, schema, splitter, staging, held } = self;
-        let mut rows = splitter.finish()?;
+    /// Merges the rows into those that stand, and encodes and stages the partitions that change.
+    /// Works on the current rayon pool.
+    ///
+    /// Rows in `scopes` become exactly what was read, in every write mode; elsewhere the stream's
+    /// write mode says how a row meets the one that has its key.
+    pub fn finish(self, scopes: &ReadScopes, rewrite: Rewrite) -> Result<StagedStream, WriteError> {
+        let Self { stream, schema, standing, splitter, memory_bytes, staging, held } = self;
+        let predicate = Predicate::new(scopes, &stream.name, &schema)?;
+        let delta = splitter.finish()?;
+        let trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
+        let order = standing.as_ref().map_or(Order::Same, |it| it.order(&stream, &schema));
+        let has_new_format = standing.as_ref().is_some_and(|it| {
+            manifest::formats(&trees).iter().any(|(tree, how)| it.formats.get(tree) != Some(how))
+        });
+        let is_rewritten = order == Order::Other || has_new_format;
+        let manner = Manner {
+            rule: Rule::from(&stream.write),
+            rewrite: if is_rewritten { Rewrite::All } else { rewrite },
+            is_bound: delta.index.is_none(),
+            order,
+        };
+        let room = Room { store: &held.store, directory: staging.path(), budget: memory_bytes };
+        let partitioner = Partitioner::new(stream.partition.clone());
+        let read = delta.read;
+        let files = standing.as_ref().map(Manifest::standing).unwrap_or_default();
+        let update = Update::prepare(room, manner, delta, files, &predicate)?;
         let parts = Parts {
             store: &held.store,
             staging: staging.path(),
-            dataset: format!("{}/{}", held.pipeline, stream.name),
-            formats: &held.plan.formats,
+            trees: &trees,
             target_bytes: held.plan.target_file_bytes,
             context: FileContext {
-                key: positions(&stream, &schema, stream.key())?,
+                key: update.layout().key().to_vec(),
                 schema: Arc::clone(&schema),
                 metadata: vec![
                     ("tracklake.pipeline", held.pipeline.to_string()),
@@ -189,11 +250,37 @@ impl StreamWriter {
                     ("tracklake.zone", stream.partition.zone.to_string()),
                 ],
             },
-            partitioner: Partitioner::new(stream.partition.clone()),
+            partitioner: &partitioner,
             staged: AtomicUsize::new(0),
         };
-        let files = parts.stage(&mut rows)?;
-        let counts = rows.counts();
-        Ok(StagedStream::new(held, staging, &stream, schema, counts, files))
+        let Updated { counts, stood, mut changed, kept_rows, mut files } = update.stage(&parts)?;
+
+        let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
+        let is_truth =
+            |path: &str| truth.is_some_and(|it| path.starts_with(&format!("{}/", it.path)));
+        let staged: u64 = files.iter().filter(|it| is_truth(&it.path)).map(|it| it.rows).sum();
+        let rows = kept_rows + staged;
+        let mut kept = Vec::new();
+        if let Some(standing) = standing {
+            let is_as_planned = standing.columns == manifest::columns(&schema)
+                && standing.partition == manifest::ManifestPartition::new(&stream);
+            let empty_stays = rows == 0 && manner.rewrite == Rewrite::Changed && is_as_planned;
+            kept = standing.files;
+            let formats = manifest::formats(&trees);
+            kept.retain(|it| {
+                formats.contains_key(&it.format)
+                    && match it.rows {
+                        0 => empty_stays,
+                        _ => !changed.contains(&it.ordinal()),
+                    }
+            });
+        }
+        if rows == 0 && kept.is_empty() {
+            files = parts.stage_empty()?;
+            changed.insert(Ordinal::NULL);
+        }
+        let changed_partitions = changed.len() as u64;
+        let outcome = Outcome { counts, read, stood, rows, changed_partitions, kept, files };
+        Ok(StagedStream::new(held, staging, &stream, schema, &trees, outcome))
     }
 }

@@ -124,4 +124,67 @@ pub enum WriteError {
         /// What it should have.
         expected: String,
     },
+    /// A published file is not there any more, or is another one.
+    #[error(
+        "`{}` is not the file that was published: {found}; restore it, or remove the stream's manifest and read everything anew",
+        path.display()
+    )]
+    Standing {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// A column has another type than in the files that stand.
+    #[error(
+        "stream `{stream}`: column `{column}` is {stands} in the dataset and {planned} in the pipeline; keep its type, or give the new one another name"
+    )]
+    ColumnType {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// Its type in the files.
+        stands: String,
+        /// Its type in the plan.
+        planned: String,
+    },
+    /// A column of the files that stand is not in the plan.
+    #[error(
+        "stream `{stream}`: the dataset has a column `{column}` ({stands}) that the pipeline has not; declare it again, or give the stream another name"
+    )]
+    ColumnGone {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// Its type in the files.
+        stands: String,
+    },
+    /// The files that stand are partitioned in another way.
+    #[error(
+        "stream `{stream}`: the dataset's partition {what} is `{stands}`, the pipeline's is `{planned}`; keep it, or give the stream another name"
+    )]
+    Partition {
+        /// The stream.
+        stream: String,
+        /// What differs: column, unit, zone or name.
+        what: &'static str,
+        /// In the files.
+        stands: String,
+        /// In the plan.
+        planned: String,
+    },
+    /// The dataset is also in a format that this run does not write.
+    #[error(
+        "stream `{stream}`: the dataset is also in {format}, which this run does not write; write it too, or remove `{directory}`"
+    )]
+    FormatLeft {
+        /// The stream.
+        stream: String,
+        /// The format.
+        format: String,
+        /// The directory of its files.
+        directory: String,
+    },
 }

@@ -97,7 +97,11 @@ impl KeyIndex {
 
     /// Takes the key of a row and its partition.
     pub(super) fn push(&mut self, key: &[u8], partition: Ordinal) -> Result<(), WriteError> {
-        let hash = hash(key);
+        self.push_hash(hash(key), partition)
+    }
+
+    /// Takes the hash of a row's key and its partition.
+    pub(super) fn push_hash(&mut self, hash: u64, partition: Ordinal) -> Result<(), WriteError> {
         let [first, ..] = hash.to_be_bytes();
         self.buckets[usize::from(first)].pairs.push((hash, partition));
         self.held += 1;
@@ -180,7 +184,7 @@ impl KeyIndex {
 }
 
 /// The same on every host and in every run, so that runs can be compared.
-fn hash(key: &[u8]) -> u64 {
+pub(super) fn hash(key: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(key);
     hasher.finish()

@@ -1,11 +1,13 @@
-//! Batches in; a partitioned dataset out, replaced as a whole or not at all.
+//! Batches in; a partitioned dataset out, changed as a whole or not at all.
 //!
 //! ```text
 //! RecordBatch   id=41 start=2024-07-25T21:42:06Z       as transform made it, in order of arrival
 //!    |  split       rows -> (partition, key, rest), sorted within a memory budget
 //!    v
 //! sorted rows   2024-07-26 | 41 | …                    Asia/Shanghai: the next day; one row a key
-//!    |  part        one partition after the other, every format side by side
+//!    |  standing    which rows that stand are touched: by key, by scope
+//!    |  pass        what came meets what stands, a partition at a time: what stays, what changes
+//!    |  part        the partitions that change, every format side by side
 //!    v
 //! staged files  _tracklake/<pipeline>/staging/<run>/<stream>/0.parquet.staged
 //!    |  commit      fsync, read back, one journal record: the commit point
@@ -23,15 +25,23 @@ mod csv;
 mod destination;
 mod error;
 mod index;
+mod known;
 mod lock;
+mod manifest;
+mod merge;
 mod parquet;
 mod part;
 mod partition;
+mod pass;
 mod quarantine;
+mod rows;
+mod scope;
 mod sort;
 mod split;
 mod spool;
+mod standing;
 mod store;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +54,7 @@ pub use commit::{Published, StagedStream};
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, StreamWriter};
 pub use error::WriteError;
 pub use quarantine::{QuarantineWriter, RejectedRecord};
+pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
@@ -76,6 +87,8 @@ pub struct StagedFile {
     pub path: String,
     /// The directory of its partition, such as `date=2024-07-25`.
     pub partition: String,
+    /// The partition's units after that of 1970-01-01; `None` for rows without a value.
+    pub number: Option<i64>,
     /// Its format.
     pub format: FormatPlan,
     /// Its rows.

@@ -31,7 +31,7 @@ use parquet::{
 };
 
 use super::{
-    BatchWriter, FileContext, StagedFile, WriteError, split,
+    BatchWriter, FileContext, StagedFile, WriteError, rows,
     store::{StagingFile, Store},
 };
 use crate::plan::FormatPlan;
@@ -118,6 +118,7 @@ impl BatchWriter for ParquetWriter {
             staged: file.path().to_owned(),
             path: String::new(),
             partition: String::new(),
+            number: None,
             format: FormatPlan::Parquet,
             bytes: file.bytes(),
             rows: self.rows,
@@ -131,7 +132,7 @@ fn write_error(writer: &ArrowWriter<StagingFile>, source: ParquetError) -> Write
 }
 
 fn properties(context: &FileContext, sample: &RecordBatch) -> WriterProperties {
-    let SortOptions { descending, nulls_first } = split::ORDER;
+    let SortOptions { descending, nulls_first } = rows::ORDER;
     let sorting = context.key.iter().map(|&it| SortingColumn {
         column_idx: i32::try_from(it).unwrap_or(i32::MAX),
         descending,

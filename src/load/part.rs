@@ -1,27 +1,37 @@
-//! Batches of one partition after the other to staged files.
+//! The rows of a partition to staged files, every format side by side.
 //!
 //! ```text
-//! date=2024-07-25: batch, batch, batch    ->  0.parquet.staged  ->  part-0.parquet
-//!                                             1.parquet.staged  ->  part-1.parquet    over the target size
-//!                                             2.csv.staged      ->  part-0.csv
+//! date=2024-07-25: row, row, row   ->  batch  ->  0.parquet.staged  ->  part-0.parquet
+//!                                                 1.parquet.staged  ->  part-1.parquet    over the target size
+//!                                                 2.csv.staged      ->  part-0.csv
 //! ```
-//!
-//! A partition of many batches has its writers to itself, one a format, side by side; partitions
-//! that are a single batch are encoded several at a time. So the number of partitions costs no
-//! memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 use super::{
     BatchWriter, FileContext, StagedFile, WriteError, extension, open,
     partition::{Ordinal, Partitioner},
-    split::{PartitionBatch, Rest, SplitRows},
+    rows::Layout,
+    sort::Row,
     store::Store,
 };
 use crate::plan::FormatPlan;
+
+/// Rows of a batch that is encoded, at most.
+const BATCH_ROWS: usize = 8_192;
+/// Bytes after which a batch is encoded.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A format and the directory of its partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tree {
+    /// The format.
+    pub(super) format: FormatPlan,
+    /// Such as `parquet/<pipeline>/<stream>`.
+    pub(super) path: String,
+}
 
 /// Where the files of a stream go.
 #[derive(Debug)]
@@ -30,81 +40,54 @@ pub(super) struct Parts<'a> {
     pub(super) store: &'a Store,
     /// The directory of staged files.
     pub(super) staging: &'a str,
-    /// `<pipeline>/<stream>`, below each format's directory.
-    pub(super) dataset: String,
-    /// The formats.
-    pub(super) formats: &'a [FormatPlan],
+    /// What is written.
+    pub(super) trees: &'a [Tree],
     /// The size at which a file is followed by another.
     pub(super) target_bytes: u64,
     /// What every file shares.
     pub(super) context: FileContext,
     /// Names partitions.
-    pub(super) partitioner: Partitioner,
+    pub(super) partitioner: &'a Partitioner,
     /// Numbers the staged files.
     pub(super) staged: AtomicUsize,
 }
 
-impl Parts<'_> {
-    /// Stages all rows; without any, a file without rows, so that a reader finds the schema.
-    pub(super) fn stage(&self, rows: &mut SplitRows) -> Result<Vec<StagedFile>, WriteError> {
+impl<'a> Parts<'a> {
+    /// Starts a partition. The formats of a large one are encoded at the same time.
+    pub(super) fn partition(
+        &'a self,
+        partition: Ordinal,
+        layout: &'a Layout,
+        is_large: bool,
+    ) -> PartitionWriter<'a> {
+        PartitionWriter {
+            layout,
+            writers: self.writers(partition),
+            is_large,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Stages files without rows, so that a reader finds the schema.
+    pub(super) fn stage_empty(&self) -> Result<Vec<StagedFile>, WriteError> {
         let mut files = Vec::new();
-        let mut small: Vec<(Ordinal, RecordBatch)> = Vec::new();
-        let mut large: Option<Vec<PartFiles<'_>>> = None;
-        while let Some(PartitionBatch { partition, batch, rest }) = rows.next()? {
-            if large.is_none() && rest == Rest::None {
-                small.push((partition, batch));
-                if small.len() == rayon::current_num_threads() {
-                    files.extend(self.stage_small(&mut small)?);
-                }
-                continue;
-            }
-            let writers = large.get_or_insert_with(|| self.writers(partition));
-            writers.par_iter_mut().try_for_each(|it| it.write(&batch))?;
-            if rest == Rest::None {
-                for writer in large.take().into_iter().flatten() {
-                    files.extend(writer.finish()?);
-                }
-            }
+        for mut writer in self.writers(Ordinal::NULL) {
+            writer.open()?;
+            files.extend(writer.finish()?);
         }
-        files.extend(self.stage_small(&mut small)?);
-        if files.is_empty() {
-            for mut writer in self.writers(Ordinal::NULL) {
-                writer.open()?;
-                files.extend(writer.finish()?);
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }
 
-    fn stage_small(
-        &self,
-        partitions: &mut Vec<(Ordinal, RecordBatch)>,
-    ) -> Result<Vec<StagedFile>, WriteError> {
-        let jobs: Vec<_> = partitions
-            .drain(..)
-            .flat_map(|(partition, batch)| {
-                self.writers(partition).into_iter().map(move |writer| (writer, batch.clone()))
-            })
-            .collect();
-        let files: Vec<Vec<StagedFile>> = jobs
-            .into_par_iter()
-            .map(|(mut writer, batch)| {
-                writer.write(&batch)?;
-                writer.finish()
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(files.into_iter().flatten().collect())
-    }
-
-    fn writers(&self, partition: Ordinal) -> Vec<PartFiles<'_>> {
-        let partition = self.partitioner.directory(partition);
-        self.formats
+    fn writers(&'a self, partition: Ordinal) -> Vec<PartFiles<'a>> {
+        let directory = self.partitioner.directory(partition);
+        self.trees
             .iter()
-            .map(|&format| PartFiles {
+            .map(|tree| PartFiles {
                 parts: self,
-                partition: partition.clone(),
-                format,
+                ordinal: partition,
+                partition: directory.clone(),
+                tree,
                 writer: None,
                 files: Vec::new(),
             })
@@ -112,17 +95,61 @@ impl Parts<'_> {
     }
 }
 
+/// The files of one partition.
+pub(super) struct PartitionWriter<'a> {
+    layout: &'a Layout,
+    writers: Vec<PartFiles<'a>>,
+    is_large: bool,
+    /// Rows of the next batch, one after the other.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl PartitionWriter<'_> {
+    /// Takes the next row.
+    pub(super) fn push(&mut self, row: Row<'_>) -> Result<(), WriteError> {
+        if self.ends.len() >= BATCH_ROWS || self.bytes.len() >= BATCH_BYTES {
+            self.write()?;
+        }
+        self.bytes.extend_from_slice(row.bytes);
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// Completes the files; there is none where no row came.
+    pub(super) fn finish(mut self) -> Result<Vec<StagedFile>, WriteError> {
+        if !self.ends.is_empty() {
+            self.write()?;
+        }
+        let files: Vec<Vec<StagedFile>> =
+            self.writers.into_iter().map(PartFiles::finish).collect::<Result<_, _>>()?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    fn write(&mut self) -> Result<(), WriteError> {
+        let batch = self.layout.batch(&self.bytes, &self.ends)?;
+        self.bytes.clear();
+        self.ends.clear();
+        if self.is_large {
+            self.writers.par_iter_mut().try_for_each(|it| it.write(&batch))
+        } else {
+            self.writers.iter_mut().try_for_each(|it| it.write(&batch))
+        }
+    }
+}
+
 /// The files of one partition in one format.
 struct PartFiles<'a> {
     parts: &'a Parts<'a>,
+    ordinal: Ordinal,
     partition: String,
-    format: FormatPlan,
+    tree: &'a Tree,
     writer: Option<Box<dyn BatchWriter>>,
     files: Vec<StagedFile>,
 }
 
 impl PartFiles<'_> {
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
+    fn write(&mut self, batch: &arrow::array::RecordBatch) -> Result<(), WriteError> {
         if self.writer.as_ref().is_some_and(|it| it.size() >= self.parts.target_bytes) {
             self.close()?;
         }
@@ -135,8 +162,9 @@ impl PartFiles<'_> {
         } else {
             let Parts { store, staging, context, staged, .. } = self.parts;
             let number = staged.fetch_add(1, Ordering::Relaxed);
-            let path = format!("{staging}/{number}.{}.staged", extension(self.format));
-            open(self.format, store.create(&path)?, context)?
+            let format = self.tree.format;
+            let path = format!("{staging}/{number}.{}.staged", extension(format));
+            open(format, store.create(&path)?, context)?
         };
         Ok(self.writer.insert(writer))
     }
@@ -144,15 +172,11 @@ impl PartFiles<'_> {
     fn close(&mut self) -> Result<(), WriteError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let mut file = writer.finish()?;
-        let Self { parts, partition, format, files, .. } = self;
-        file.path = format!(
-            "{}/{}/{partition}/part-{}.{}",
-            format.directory(),
-            parts.dataset,
-            files.len(),
-            extension(*format)
-        );
+        let Self { ordinal, partition, tree, files, .. } = self;
+        let extension = extension(tree.format);
+        file.path = format!("{}/{partition}/part-{}.{extension}", tree.path, files.len());
         file.partition.clone_from(partition);
+        file.number = ordinal.number();
         files.push(file);
         Ok(())
     }

@@ -50,6 +50,16 @@ impl Ordinal {
         Self(count.cast_unsigned() ^ (1 << 63))
     }
 
+    /// Units since that of 1970-01-01; `None` for rows without a value.
+    pub(super) fn number(self) -> Option<i64> {
+        (self != Self::NULL).then(|| self.count())
+    }
+
+    /// The other way round.
+    pub(super) fn of_number(number: Option<i64>) -> Self {
+        number.map_or(Self::NULL, Self::new)
+    }
+
     fn count(self) -> i64 {
         (self.0 ^ (1 << 63)).cast_signed()
     }

@@ -13,10 +13,12 @@
 
 use std::{
     cmp::Ordering,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     fs::File,
-    io::{BufReader, BufWriter, Read as _, Seek as _, Write as _},
+    io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _},
+    ops::Range,
     path::PathBuf,
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
@@ -84,7 +86,7 @@ impl Sorter {
     pub(super) fn finish(mut self) -> Result<Sorted, WriteError> {
         if self.runs.is_empty() {
             self.buffer.sort();
-            return Ok(Sorted { buffer: self.buffer, runs: Vec::new() });
+            return Ok(Sorted::new(self.buffer, Vec::new()));
         }
         // Once there are runs, the memory is worth more to those who encode.
         if !self.buffer.rows.is_empty() {
@@ -95,7 +97,7 @@ impl Sorter {
             let few = (self.runs.len() - FAN_IN + 1).min(FAN_IN);
             self.merge_last(few)?;
         }
-        Ok(Sorted { buffer: Buffer::new(0), runs: self.runs })
+        Ok(Sorted::new(Buffer::new(0), self.runs))
     }
 
     fn spill(&mut self) -> Result<(), WriteError> {
@@ -121,7 +123,9 @@ impl Sorter {
         let runs = self.runs.split_off(self.runs.len() - count);
         let level = runs.iter().map(|it| it.level).max().unwrap_or_default() + 1;
         let mut writer = RunWriter::new(&self.store, &self.directory)?;
-        let mut merge = Merge::new([(Origin::New, Sorted { buffer: Buffer::new(0), runs })])?;
+        let sorted = Sorted::new(Buffer::new(0), runs);
+        let mut merge = Merge::new();
+        merge.add(Origin::New, &sorted)?;
         while let Some((_, row)) = merge.next()? {
             writer.write(row)?;
         }
@@ -206,7 +210,7 @@ fn bytes<'a>(chunks: &'a [Vec<u8>], entry: &Entry) -> &'a [u8] {
 }
 
 /// The first bytes as a number that compares as they do.
-fn prefix(bytes: &[u8]) -> u64 {
+pub(super) fn prefix(bytes: &[u8]) -> u64 {
     let mut first = [0; 8];
     let len = bytes.len().min(8);
     first[..len].copy_from_slice(&bytes[..len]);
@@ -223,14 +227,27 @@ fn word(len: usize) -> u32 {
 #[derive(Debug)]
 struct Run {
     directory: PathBuf,
-    file: File,
+    /// Readers of several partitions share its position.
+    file: Mutex<File>,
+    extents: Vec<Extent>,
     rows: u64,
     level: u32,
+}
+
+/// Where a run has the rows of a partition.
+#[derive(Debug)]
+struct Extent {
+    partition: Ordinal,
+    start: u64,
+    end: u64,
+    rows: u64,
 }
 
 struct RunWriter {
     directory: PathBuf,
     writer: BufWriter<File>,
+    extents: Vec<Extent>,
+    bytes: u64,
     rows: u64,
 }
 
@@ -238,7 +255,7 @@ impl RunWriter {
     fn new(store: &Store, directory: &str) -> Result<Self, WriteError> {
         let temporary = store.temporary(directory)?;
         let writer = BufWriter::with_capacity(1 << 18, temporary.file);
-        Ok(Self { directory: temporary.directory, writer, rows: 0 })
+        Ok(Self { directory: temporary.directory, writer, extents: Vec::new(), bytes: 0, rows: 0 })
     }
 
     fn write(&mut self, row: Row<'_>) -> Result<(), WriteError> {
@@ -247,6 +264,18 @@ impl RunWriter {
         header[8..12].copy_from_slice(&word(row.bytes.len()).to_le_bytes());
         header[12..].copy_from_slice(&word(row.key_len).to_le_bytes());
         self.rows += 1;
+        let start = self.bytes;
+        self.bytes += (header.len() + row.bytes.len()) as u64;
+        match self.extents.last_mut() {
+            Some(extent) if extent.partition == row.partition => {
+                extent.end = self.bytes;
+                extent.rows += 1;
+            }
+            Some(_) | None => {
+                let (partition, end) = (row.partition, self.bytes);
+                self.extents.push(Extent { partition, start, end, rows: 1 });
+            }
+        }
         self.writer
             .write_all(&header)
             .and_then(|()| self.writer.write_all(row.bytes))
@@ -254,33 +283,51 @@ impl RunWriter {
     }
 
     fn finish(self, level: u32) -> Result<Run, WriteError> {
-        let Self { directory, writer, rows } = self;
+        let Self { directory, writer, extents, bytes: _, rows } = self;
         let file = writer
             .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
+            .map_err(io::IntoInnerError::into_error)
             .map_err(io_error("write a temporary file in", &directory))?;
-        Ok(Run { directory, file, rows, level })
+        Ok(Run { directory, file: Mutex::new(file), extents, rows, level })
     }
 }
 
-/// Reads a run from its start.
+/// Reads a run, or the part of it that is one partition's.
 #[derive(Debug)]
-struct RunReader {
-    directory: PathBuf,
-    reader: BufReader<File>,
+struct RunReader<'a> {
+    directory: &'a PathBuf,
+    reader: BufReader<Part<'a>>,
     left: u64,
 }
 
-impl RunReader {
-    fn new(run: &Run) -> Result<Self, WriteError> {
-        let open = || {
-            let mut file = run.file.try_clone()?;
-            file.rewind()?;
-            Ok(file)
-        };
-        let file = open().map_err(io_error("read a temporary file in", &run.directory))?;
-        let reader = BufReader::with_capacity(READ_BYTES, file);
-        Ok(Self { directory: run.directory.clone(), reader, left: run.rows })
+/// A part of a file that others read, too.
+#[derive(Debug)]
+struct Part<'a> {
+    file: &'a Mutex<File>,
+    at: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.at))?;
+        let read = file.read(bytes)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl<'a> RunReader<'a> {
+    fn new(run: &'a Run) -> Self {
+        let end = run.extents.last().map_or(0, |it| it.end);
+        Self::part(run, 0, end, run.rows)
+    }
+
+    fn part(run: &'a Run, start: u64, end: u64, rows: u64) -> Self {
+        let bytes = usize::try_from(end - start).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let part = Part { file: &run.file, at: start };
+        let reader = BufReader::with_capacity(bytes, part);
+        Self { directory: &run.directory, reader, left: rows }
     }
 
     /// Reads the next row into `head`, or says that there is none.
@@ -298,19 +345,44 @@ impl RunReader {
             head.bytes.resize(u32::from_le_bytes([l0, l1, l2, l3]) as usize, 0);
             self.reader.read_exact(&mut head.bytes)
         };
-        read().map_err(io_error("read a temporary file in", &self.directory))?;
+        read().map_err(io_error("read a temporary file in", self.directory))?;
         Ok(true)
     }
 }
 
-/// Rows that can be read in order, or looked through in any.
+/// Rows that can be read in order, all of them or those of one partition, and more than once.
 #[derive(Debug)]
 pub(super) struct Sorted {
     buffer: Buffer,
+    /// Where the buffer has the rows of a partition.
+    extents: Vec<(Ordinal, Range<usize>)>,
     runs: Vec<Run>,
 }
 
 impl Sorted {
+    fn new(buffer: Buffer, runs: Vec<Run>) -> Self {
+        let mut extents: Vec<(Ordinal, Range<usize>)> = Vec::new();
+        for (at, row) in buffer.rows.iter().enumerate() {
+            match extents.last_mut() {
+                Some((partition, range)) if *partition == row.partition => range.end = at + 1,
+                Some(_) | None => extents.push((row.partition, at..at + 1)),
+            }
+        }
+        Self { buffer, extents, runs }
+    }
+
+    /// How many rows each partition has.
+    pub(super) fn partitions(&self) -> BTreeMap<Ordinal, u64> {
+        let mut partitions = BTreeMap::new();
+        for (partition, range) in &self.extents {
+            *partitions.entry(*partition).or_default() += range.len() as u64;
+        }
+        for extent in self.runs.iter().flat_map(|it| &it.extents) {
+            *partitions.entry(extent.partition).or_default() += extent.rows;
+        }
+        partitions
+    }
+
     /// Shows every row to `see`, in no order that means anything.
     pub(super) fn scan(
         &self,
@@ -321,7 +393,7 @@ impl Sorted {
         }
         let mut head = Head::new(Origin::New, 0);
         for run in &self.runs {
-            let mut reader = RunReader::new(run)?;
+            let mut reader = RunReader::new(run);
             while reader.read(&mut head)? {
                 see(head.row())?;
             }
@@ -335,68 +407,101 @@ impl Sorted {
 pub(super) enum Origin {
     /// As they came.
     New,
-    /// The one row of a key that came in several partitions.
+    /// The one row of a key that is in several partitions.
     Settled,
+    /// A row that stands, in a scope that was read.
+    InScope,
+    /// A row that stands outside of the scopes, whose key may have come.
+    Known,
+    /// A row that stands and that this run says nothing about.
+    Kept,
+}
+
+/// Rows in order, from elsewhere.
+pub(super) trait RowSource {
+    /// Sets `head` to the next row, or says that there is none.
+    fn read(&mut self, head: &mut Head) -> Result<bool, WriteError>;
 }
 
 /// Several inputs as one sequence in order.
-#[derive(Debug)]
-pub(super) struct Merge {
-    inputs: Vec<Input>,
+pub(super) struct Merge<'a> {
+    inputs: Vec<Input<'a>>,
     heads: BinaryHeap<Head>,
     /// Whether the first of the heads has been handed out.
     is_taken: bool,
 }
 
-#[derive(Debug)]
-enum Input {
-    Memory { buffer: Buffer, next: usize },
-    Run(RunReader),
+enum Input<'a> {
+    Memory { buffer: &'a Buffer, left: Range<usize> },
+    Run(RunReader<'a>),
+    Other(Box<dyn RowSource + 'a>),
 }
 
-impl Input {
+impl Input<'_> {
     fn read(&mut self, head: &mut Head) -> Result<bool, WriteError> {
         match self {
-            Self::Memory { buffer, next } => {
-                if *next == buffer.rows.len() {
-                    return Ok(false);
-                }
-                let row = buffer.row(*next);
+            Self::Memory { buffer, left } => {
+                let Some(at) = left.next() else { return Ok(false) };
+                let row = buffer.row(at);
                 head.partition = row.partition;
                 head.key_len = row.key_len;
                 head.bytes.clear();
                 head.bytes.extend_from_slice(row.bytes);
-                *next += 1;
                 Ok(true)
             }
             Self::Run(reader) => reader.read(head),
+            Self::Other(source) => source.read(head),
         }
     }
 }
 
-impl Merge {
-    /// Starts to read the inputs.
-    pub(super) fn new(
-        sources: impl IntoIterator<Item = (Origin, Sorted)>,
-    ) -> Result<Self, WriteError> {
-        let mut merge = Self { inputs: Vec::new(), heads: BinaryHeap::new(), is_taken: false };
-        for (origin, sorted) in sources {
-            if !sorted.buffer.rows.is_empty() {
-                merge.add(origin, Input::Memory { buffer: sorted.buffer, next: 0 })?;
-            }
-            for run in &sorted.runs {
-                merge.add(origin, Input::Run(RunReader::new(run)?))?;
-            }
-        }
-        Ok(merge)
+impl<'a> Merge<'a> {
+    /// Of nothing yet.
+    pub(super) fn new() -> Self {
+        Self { inputs: Vec::new(), heads: BinaryHeap::new(), is_taken: false }
     }
 
-    fn add(&mut self, origin: Origin, mut input: Input) -> Result<(), WriteError> {
+    /// Adds all rows.
+    pub(super) fn add(&mut self, origin: Origin, sorted: &'a Sorted) -> Result<(), WriteError> {
+        let rows = 0..sorted.buffer.rows.len();
+        self.add_input(origin, Input::Memory { buffer: &sorted.buffer, left: rows })?;
+        for run in &sorted.runs {
+            self.add_input(origin, Input::Run(RunReader::new(run)))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of one partition.
+    pub(super) fn add_partition(
+        &mut self,
+        origin: Origin,
+        sorted: &'a Sorted,
+        partition: Ordinal,
+    ) -> Result<(), WriteError> {
+        if let Ok(at) = sorted.extents.binary_search_by_key(&partition, |it| it.0) {
+            let left = sorted.extents[at].1.clone();
+            self.add_input(origin, Input::Memory { buffer: &sorted.buffer, left })?;
+        }
+        for run in &sorted.runs {
+            if let Ok(at) = run.extents.binary_search_by_key(&partition, |it| it.partition) {
+                let Extent { start, end, rows, .. } = run.extents[at];
+                self.add_input(origin, Input::Run(RunReader::part(run, start, end, rows)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds rows from elsewhere, which say themselves whose they are.
+    pub(super) fn add_source(&mut self, source: Box<dyn RowSource + 'a>) -> Result<(), WriteError> {
+        self.add_input(Origin::Kept, Input::Other(source))
+    }
+
+    fn add_input(&mut self, origin: Origin, mut input: Input<'a>) -> Result<(), WriteError> {
         let mut head = Head::new(origin, self.inputs.len());
         if input.read(&mut head)? {
             self.heads.push(head);
+            self.inputs.push(input);
         }
-        self.inputs.push(input);
         Ok(())
     }
 
@@ -417,20 +522,24 @@ impl Merge {
 
 /// The row that an input is at.
 #[derive(Debug)]
-struct Head {
-    origin: Origin,
+pub(super) struct Head {
+    /// Whose it is.
+    pub(super) origin: Origin,
     input: usize,
-    partition: Ordinal,
-    key_len: usize,
-    bytes: Vec<u8>,
+    /// As in [`Row`].
+    pub(super) partition: Ordinal,
+    /// As in [`Row`].
+    pub(super) key_len: usize,
+    /// As in [`Row`].
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Head {
-    fn new(origin: Origin, input: usize) -> Self {
+    pub(super) fn new(origin: Origin, input: usize) -> Self {
         Self { origin, input, partition: Ordinal::NULL, key_len: 0, bytes: Vec::new() }
     }
 
-    fn row(&self) -> Row<'_> {
+    pub(super) fn row(&self) -> Row<'_> {
         Row { partition: self.partition, key_len: self.key_len, bytes: &self.bytes }
     }
 }
@@ -480,7 +589,8 @@ mod tests {
             let sorted = sorter.finish().unwrap();
             let mut seen = 0;
             sorted.scan(|_| { seen += 1; Ok(()) }).unwrap();
-            let mut merge = Merge::new([(Origin::New, sorted)]).unwrap();
+            let mut merge = Merge::new();
+            merge.add(Origin::New, &sorted).unwrap();
             let mut found = Vec::new();
             while let Some((_, row)) = merge.next().unwrap() {
                 found.push((row.partition.0, row.bytes.to_vec()));
@@ -489,7 +599,19 @@ mod tests {
             let mut expected = rows;
             expected.sort();
             prop_assert_eq!(seen, found.len());
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(&found, &expected);
+
+            let mut apart = Vec::new();
+            for (partition, rows) in sorted.partitions() {
+                let mut merge = Merge::new();
+                merge.add_partition(Origin::New, &sorted, partition).unwrap();
+                let before = apart.len();
+                while let Some((_, row)) = merge.next().unwrap() {
+                    apart.push((row.partition.0, row.bytes.to_vec()));
+                }
+                prop_assert_eq!((apart.len() - before) as u64, rows);
+            }
+            prop_assert_eq!(&apart, &expected);
         }
     }
 }

@@ -17,7 +17,9 @@ use parquet::{
 };
 use proptest::{collection::vec, option, prelude::*};
 
-use super::{Destination, Published, RejectedRecord, extension};
+use serde_json::Value;
+
+use super::{Destination, Published, ReadScopes, RejectedRecord, Rewrite, extension};
 use crate::plan::{
     CsvCompression, CsvPlan, FormatPlan, PartitionUnit, ReplaceScope, StreamPlan, WriteMode,
 };
@@ -25,6 +27,9 @@ use support::{
     FORMATS, JULY, NULL, TestRow, append, batch, csv_text, destination_plan, name, names, read,
     row, stream, tree, visible, writer,
 };
+
+/// Everything was read: the dataset becomes what came.
+const WHOLE: ReadScopes = ReadScopes::AllBut(Vec::new());
 
 fn for_each_format(check: impl Fn(FormatPlan, &Path)) {
     for format in FORMATS {
@@ -38,7 +43,7 @@ fn publish(path: &Path, formats: &[FormatPlan], plan: &StreamPlan, rows: &[TestR
     let destination = support::open(path, formats);
     let mut writer = destination.stream(plan, 1 << 20).unwrap();
     writer.write(batch(rows)).unwrap();
-    writer.finish().unwrap().publish().unwrap()
+    writer.finish(&WHOLE, Rewrite::Changed).unwrap().publish(&Value::Null).unwrap()
 }
 
 /// Publishes `rows` and reads them back.
@@ -53,24 +58,35 @@ fn nothing_is_visible_before_publish() {
         let destination = support::open(dir, &[format]);
         let mut writer = writer(&destination);
         writer.write(batch(&[row(1, 0, "a"), row(2, 1, "b")])).unwrap();
-        let staged = writer.finish().unwrap();
+        let staged = writer.finish(&WHOLE, Rewrite::Changed).unwrap();
         assert_eq!(visible(dir), [""; 0], "{format:?} shows an unpublished file");
         let ends = [".parquet", ".csv", ".gz", ".zst"];
         assert!(!names(dir).iter().any(|it| ends.iter().any(|end| it.ends_with(end))));
 
-        let published = staged.publish().unwrap();
+        let published = staged.publish(&Value::Null).unwrap();
         destination.close();
 
         let extension = extension(format);
         let tree = format.directory();
         assert_eq!(
-            names(dir),
+            visible(dir),
             [
-                "_tracklake/p/manifests/s.json".to_owned(),
                 format!("{tree}/p/s/date=2024-07-25/part-0.{extension}"),
                 format!("{tree}/p/s/date=2024-07-26/part-0.{extension}"),
             ]
         );
+        let mut ours = names(dir);
+        ours.retain(|it| it.starts_with("_tracklake"));
+        // Where no format can be read back, the rows are kept as Parquet for the next run.
+        let expected: &[&str] = match format {
+            FormatPlan::Parquet => &["_tracklake/p/manifests/s.json"],
+            FormatPlan::Csv(_) => &[
+                "_tracklake/p/manifests/s.json",
+                "_tracklake/p/rows/s/date=2024-07-25/part-0.parquet",
+                "_tracklake/p/rows/s/date=2024-07-26/part-0.parquet",
+            ],
+        };
+        assert_eq!(ours, expected);
         assert_eq!((published.rows, published.partitions, published.files), (2, 2, 2));
         assert_eq!(published.removed_files, 0);
         let bytes: usize = support::tree(&dir.join(tree)).values().map(Vec::len).sum();
@@ -87,7 +103,7 @@ fn an_abandoned_writer_leaves_nothing() {
         drop(abandoned);
         let mut staged = writer(&destination);
         staged.write(batch(&[row(1, 0, "a")])).unwrap();
-        drop(staged.finish().unwrap());
+        drop(staged.finish(&WHOLE, Rewrite::Changed).unwrap());
         drop(destination);
 
         assert_eq!(names(dir), [""; 0], "{format:?}");
@@ -103,7 +119,7 @@ fn batches_of_no_rows_write_nothing() {
         writer.write(batch(&[])).unwrap();
         writer.write(batch(&[row(1, 0, "a")])).unwrap();
         writer.write(batch(&[])).unwrap();
-        writer.finish().unwrap().publish().unwrap();
+        writer.finish(&WHOLE, Rewrite::Changed).unwrap().publish(&Value::Null).unwrap();
 
         assert_eq!(read(dir, format)["date=2024-07-25"], [row(1, 0, "a")], "{format:?}");
     });
@@ -215,10 +231,10 @@ fn one_row_of_a_key_stays() {
             let destination = support::open(dir.path(), &[FormatPlan::Parquet]);
             let mut writer = destination.stream(&stream(mode.clone()), 1 << 20).unwrap();
             writer.write(batch(&rows)).unwrap();
-            let staged = writer.finish().unwrap();
+            let staged = writer.finish(&WHOLE, Rewrite::Changed).unwrap();
             assert_eq!((staged.duplicates, staged.superseded), counts, "{mode:?} {rows:?}");
             assert_eq!(staged.rows, 1);
-            staged.publish().unwrap();
+            staged.publish(&Value::Null).unwrap();
 
             let found = read(dir.path(), FormatPlan::Parquet);
             let found: Vec<_> = found.into_values().flatten().collect();
@@ -280,9 +296,10 @@ fn a_large_partition_rolls_over() {
         let rows: Vec<_> =
             (0..20_000).map(|id: i64| row(id, 0, &text(id.unsigned_abs()))).collect();
         writer.write(batch(&rows)).unwrap();
-        let staged = writer.finish().unwrap();
-        assert_eq!((staged.partitions, staged.files.len()), (1, 3));
-        staged.publish().unwrap();
+        let staged = writer.finish(&WHOLE, Rewrite::Changed).unwrap();
+        let parts = staged.files.iter().filter(|it| it.path.starts_with(format.directory()));
+        assert_eq!((staged.partitions, parts.count()), (1, 3));
+        staged.publish(&Value::Null).unwrap();
 
         let parts: BTreeSet<_> =
             visible(dir).into_iter().map(|it| it.rsplit_once('/').unwrap().1.to_owned()).collect();
@@ -295,27 +312,21 @@ fn a_large_partition_rolls_over() {
 #[test]
 fn a_replaced_dataset_leaves_no_old_partition_and_nothing_of_others_is_touched() {
     for_each_format(|format, dir| {
-        publish(dir, &FORMATS[..2], &stream(append()), &[row(1, 0, "a"), row(2, 1, "b")]);
-        let foreign = dir.join("parquet/p/s/date=2024-07-26/_SUCCESS");
+        publish(dir, &[format], &stream(append()), &[row(1, 0, "a"), row(2, 1, "b")]);
+        let dataset = dir.join(format.directory()).join("p/s");
+        let foreign = dataset.join("date=2024-07-26/_SUCCESS");
         put(&foreign, "");
-        put(&dir.join("csv/p/s/notes.txt"), "");
+        put(&dataset.join("notes.txt"), "");
 
         let published = publish(dir, &[format], &stream(append()), &[row(1, 5, "a")]);
 
-        assert_eq!(published.removed_files, 2);
-        let tree = format.directory();
+        assert_eq!((published.removed_files, published.changed_partitions), (2, 3));
         let mut found = visible(dir);
-        found.retain(|it| it.starts_with(tree) && it.contains("part-"));
+        found.retain(|it| it.contains("part-"));
+        let tree = format.directory();
         assert_eq!(found, [format!("{tree}/p/s/date=2024-07-30/part-0.{}", extension(format))]);
-        assert!(!dir.join(tree).join("p/s/date=2024-07-25").exists());
-        assert!(foreign.exists() && dir.join("csv/p/s/notes.txt").exists());
-        let other = if tree == "csv" { "parquet" } else { "csv" };
-        let untouched =
-            visible(dir).iter().filter(|it| it.starts_with(other) && it.contains("part-")).count();
-        assert_eq!(untouched, 2, "a format that is not written is left alone");
-        let manifest = fs::read_to_string(dir.join("_tracklake/p/manifests/s.json")).unwrap();
-        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-        assert_eq!(manifest["files"].as_array().unwrap().len(), 3);
+        assert!(!dataset.join("date=2024-07-25").exists());
+        assert!(foreign.exists() && dataset.join("notes.txt").exists());
     });
 }
 
@@ -413,7 +424,8 @@ fn a_destination_that_cannot_be_written_is_named() {
         let destination = support::open(dir, &[format]);
         let mut writer = writer(&destination);
         writer.write(batch(&[row(1, 0, "a")])).unwrap();
-        let err = writer.finish().unwrap().publish().unwrap_err();
+        let err =
+            writer.finish(&WHOLE, Rewrite::Changed).unwrap().publish(&Value::Null).unwrap_err();
         assert!(err.to_string().contains(&format!("/{}/p/s", format.directory())), "{err}");
     });
 }
@@ -430,7 +442,7 @@ fn a_commit_that_meets_an_obstacle_is_finished_by_the_next_run() {
     let rows = [row(1, 0, "a"), row(2, 1, "b")];
     writer.write(batch(&rows)).unwrap();
 
-    let err = writer.finish().unwrap().publish().unwrap_err();
+    let err = writer.finish(&WHOLE, Rewrite::Changed).unwrap().publish(&Value::Null).unwrap_err();
     assert!(err.to_string().contains("date=2024-07-26"), "{err}");
     destination.close();
     fs::remove_file(obstacle).unwrap();
@@ -580,10 +592,10 @@ proptest! {
             rest = more;
         }
         writer.write(batch(rest)).unwrap();
-        let staged = writer.finish().unwrap();
+        let staged = writer.finish(&WHOLE, Rewrite::Changed).unwrap();
         let counts = (staged.duplicates, staged.superseded);
         prop_assert_eq!(staged.rows + counts.0 + counts.1, rows.len() as u64);
-        staged.publish().unwrap();
+        staged.publish(&Value::Null).unwrap();
         destination.close();
 
         let (expected, duplicates, superseded) = expected(&mode, &rows);

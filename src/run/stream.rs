@@ -275,10 +275,16 @@ impl<'a> Run<'a> {
         }
         self.guard(stream, &staged, rows_before)?;
         // Nothing may get lost between the pages and the files.
-        if staged.read != report.rows_read {
+        let accounted = staged.duplicates
+            + staged.superseded
+            + staged.added
+            + staged.updated
+            + staged.unchanged
+            + staged.outdated;
+        if accounted != report.rows_read {
             let message = format!(
-                "stream `{}`: {} rows were read, but {} are accounted for",
-                stream.name, report.rows_read, staged.read
+                "stream `{}`: {} rows were read, but {accounted} are accounted for",
+                stream.name, report.rows_read
             );
             return Err(Error::Internal(message));
         }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -26,6 +27,8 @@ struct Nights {
     simulator: Simulator,
     output: TempDir,
     pipeline: &'static str,
+    /// A copy of the shipped file that does not wait long for a server that fails on purpose.
+    file: String,
     first: NaiveDate,
 }
 
@@ -36,7 +39,18 @@ impl Nights {
             "" => simulator.world().today,
             variable => since(&simulator, variable),
         };
-        Self { simulator, output: TempDir::new().unwrap(), pipeline, first }
+        let output = TempDir::new().unwrap();
+        let shipped = format!("{}/pipelines/{pipeline}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let shipped = std::fs::read_to_string(shipped).unwrap();
+        let impatient = shipped.replace(
+            "max_attempts: 8, max_delay_secs: 120",
+            "max_attempts: 2, max_delay_secs: 0.01",
+        );
+        assert_ne!(impatient, shipped);
+        let file = output.path().join(format!("{pipeline}.yaml"));
+        std::fs::File::create_new(&file).unwrap().write_all(impatient.as_bytes()).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        Self { simulator, output, pipeline, file, first }
     }
 
     fn run(&self, extra: &[(&str, &str)]) -> Exported {
@@ -44,7 +58,7 @@ impl Nights {
         let mut variables =
             vec![("JIRA_SINCE", first.as_str()), ("CODEARTS_SINCE", first.as_str())];
         variables.extend_from_slice(extra);
-        export(&self.simulator, &format!("{}.yaml", self.pipeline), self.output.path(), &variables)
+        export(&self.simulator, &self.file, self.output.path(), &variables)
     }
 
     #[track_caller]

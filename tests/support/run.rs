@@ -16,7 +16,7 @@ pub(crate) struct Exported {
     pub(crate) stderr: String,
 }
 
-/// Exports all streams of `pipelines/<pipeline>` into `output`, at the world's own time.
+/// Exports all streams of `pipelines/<pipeline>`, or of a file elsewhere, into `output`, at the world's own time.
 ///
 /// `extra` is set after, and so instead of, what the simulator names.
 #[track_caller]
@@ -31,7 +31,9 @@ pub(crate) fn export(
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", &format!("pipelines/{pipeline}"), "--json", "--output"])
+        .arg("run")
+        .arg(Path::new("pipelines").join(pipeline))
+        .args(["--json", "--output"])
         .arg(output)
         .env_clear()
         .env("TRACKLAKE_NOW", simulator.world().now().to_rfc3339())

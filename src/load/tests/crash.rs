@@ -2,9 +2,11 @@
 
 use std::{fs, path::Path};
 
+use serde_json::Value;
+
 use super::support::{FORMATS, TestRow, name, names, open, row, stream, tree, visible};
 use crate::{
-    load::{Destination, WriteError, commit, store::Store},
+    load::{Destination, ReadScopes, Rewrite, WriteError, commit, store::Store},
     plan::{FormatPlan, WriteMode},
 };
 
@@ -22,7 +24,7 @@ fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> 
     let mode = WriteMode::Merge { key: vec![name("id")], newest_by: None };
     let mut writer = destination.stream(&stream(mode), 1 << 20)?;
     writer.write(super::support::batch(rows))?;
-    writer.finish()?.publish()?;
+    writer.finish(&ReadScopes::Nothing, Rewrite::Changed)?.publish(&Value::Null)?;
     Ok(())
 }
 
@@ -155,7 +157,8 @@ fn a_record_that_names_files_elsewhere_is_refused() {
     let record = r#"{
         "version": 1, "files_in": [], "files_out": ["../precious"],
         "manifest": {
-            "version": 1, "pipeline": "p", "stream": "s", "run": "r0", "rows": 0, "columns": [], "files": [],
+            "version": 1, "pipeline": "p", "stream": "s", "run": "r0", "rows": 0, "key": [], "columns": [],
+            "formats": {}, "files": [], "state": null,
             "partition": {"name": "date", "column": "start", "unit": "day", "zone": "UTC"}
         }
     }"#;

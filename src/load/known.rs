@@ -1,0 +1,118 @@
+//! The keys that came, to be looked up by those that stand; pure.
+//!
+//! ```text
+//! hashes      sorted, behind a table of bits that says "no" at once for nearly all others
+//! prefixes    the ranges of first key columns that a file's statistics are held against
+//! ```
+//!
+//! More keys than fit in memory are all keys: then everything that stands is looked at.
+
+use super::{index::hash, scope::Bounds, sort::prefix};
+
+/// Keys that are remembered.
+const LIMIT: usize = 1 << 20;
+
+/// Takes keys.
+#[derive(Debug, Default)]
+pub(super) struct KeyCollector {
+    hashes: Vec<u64>,
+    prefixes: Vec<u64>,
+    is_over: bool,
+}
+
+impl KeyCollector {
+    /// Takes the key of a row.
+    pub(super) fn push(&mut self, key: &[u8]) {
+        if self.is_over {
+            return;
+        }
+        self.hashes.push(hash(key));
+        self.prefixes.push(prefix(key));
+        if self.hashes.len() >= 2 * LIMIT {
+            sort(&mut self.hashes);
+            sort(&mut self.prefixes);
+            self.is_over = self.hashes.len() > LIMIT;
+        }
+        if self.prefixes.len() >= 2 * LIMIT {
+            sort(&mut self.prefixes);
+        }
+    }
+
+    /// The keys; `first` is the position of the key's first column.
+    pub(super) fn finish(self, first: Option<usize>) -> KnownKeys {
+        let Self { mut hashes, mut prefixes, is_over } = self;
+        let Some(first) = first else { return KnownKeys::None };
+        sort(&mut hashes);
+        if is_over || hashes.len() > LIMIT {
+            return KnownKeys::All;
+        }
+        if hashes.is_empty() {
+            return KnownKeys::None;
+        }
+        sort(&mut prefixes);
+        // Sixteen bits a key: one other in sixteen is looked up in vain.
+        let bits = (hashes.len() * 16).next_power_of_two().max(64);
+        let mut table = vec![0_u64; bits / 64];
+        let shift = 64 - bits.trailing_zeros();
+        for hash in &hashes {
+            let bit = hash >> shift;
+            table[usize::try_from(bit / 64).unwrap_or_default()] |= 1 << (bit % 64);
+        }
+        let bounds = Bounds::new(first, prefixes.into_iter().map(|it| (it, it)).collect());
+        KnownKeys::Some(Hashes { hashes, table, shift }, bounds)
+    }
+}
+
+fn sort(numbers: &mut Vec<u64>) {
+    numbers.sort_unstable();
+    numbers.dedup();
+}
+
+/// Keys that came.
+#[derive(Debug)]
+pub(super) enum KnownKeys {
+    /// None, or the rows have no key.
+    None,
+    /// Those with such a hash.
+    Some(Hashes, Bounds),
+    /// Too many to tell.
+    All,
+}
+
+/// Hashes of keys.
+#[derive(Debug)]
+pub(super) struct Hashes {
+    hashes: Vec<u64>,
+    table: Vec<u64>,
+    shift: u32,
+}
+
+impl Hashes {
+    /// Whether a key with this hash may have come.
+    pub(super) fn contain(&self, hash: u64) -> bool {
+        let bit = hash >> self.shift;
+        let word = self.table[usize::try_from(bit / 64).unwrap_or_default()];
+        word >> (bit % 64) & 1 == 1 && self.hashes.binary_search(&hash).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_came_are_known_and_others_are_not() {
+        for count in [1u64, 3, 1_000] {
+            let mut keys = KeyCollector::default();
+            for key in (0..count).chain(0..count) {
+                keys.push(&key.to_be_bytes());
+            }
+            let KnownKeys::Some(hashes, _) = keys.finish(Some(0)) else { panic!("{count}") };
+            for key in 0..2 * count {
+                assert_eq!(hashes.contain(hash(&key.to_be_bytes())), key < count, "{key}");
+            }
+        }
+        assert!(matches!(KeyCollector::default().finish(Some(0)), KnownKeys::None));
+        assert!(matches!(KeyCollector::default().finish(None), KnownKeys::None));
+    }
+}

@@ -1,0 +1,275 @@
+//! What becomes of a row that stands and of one that came with the same key; pure.
+//!
+//! ```text
+//!                          only stands    only came   both, equal   both, different
+//! stands in a read scope   removed        added       unchanged     updated
+//! append                   kept           added       unchanged     the one that stands: outdated
+//! merge                    kept           added       unchanged     the newer one; at a tie the new one
+//! replace                  kept           added       unchanged     updated
+//! ```
+//!
+//! What a run has read completely becomes what was read, whatever the mode.
+
+use std::cmp::Ordering;
+
+use super::{
+    partition::Ordinal,
+    rows::Layout,
+    sort::{Origin, Row},
+};
+use crate::plan::WriteMode;
+
+/// The rule of a write mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// What stands stays.
+    Append,
+    /// The newer row stays.
+    Merge,
+    /// What came stays.
+    Replace,
+}
+
+impl From<&WriteMode> for Rule {
+    fn from(mode: &WriteMode) -> Self {
+        match mode {
+            WriteMode::Append { .. } => Self::Append,
+            WriteMode::Merge { .. } => Self::Merge,
+            WriteMode::Replace { .. } => Self::Replace,
+        }
+    }
+}
+
+/// Where the row of a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// In a scope that was read.
+    InScope,
+    /// Outside of these.
+    Outside,
+}
+
+/// What there is of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// A row that came.
+    OnlyNew,
+    /// A row that stands.
+    OnlyOld(Stands),
+    /// Both, the same.
+    Same,
+    /// Both; `age` compares the new row's `newest_by` with that of the one that stands.
+    Both {
+        /// Where the old row is.
+        stands: Stands,
+        /// Less where the new row is older.
+        age: Ordering,
+    },
+}
+
+/// What becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The new row is one more.
+    Add,
+    /// The new row takes the old one's place.
+    Update,
+    /// Both are the same.
+    Unchanged,
+    /// The old row stays, the new one is dropped.
+    Outdated,
+    /// The old row stays; there was nothing to decide.
+    Keep,
+    /// The old row goes.
+    Remove,
+}
+
+/// The table above.
+pub(super) fn verdict(rule: Rule, meeting: Meeting) -> Verdict {
+    match (meeting, rule) {
+        (Meeting::OnlyNew, _) => Verdict::Add,
+        (Meeting::OnlyOld(Stands::InScope), _) => Verdict::Remove,
+        (Meeting::OnlyOld(Stands::Outside), _) => Verdict::Keep,
+        (Meeting::Same, _) => Verdict::Unchanged,
+        (Meeting::Both { stands: Stands::InScope, .. }, _) => Verdict::Update,
+        (Meeting::Both { stands: Stands::Outside, age }, rule) => match (rule, age) {
+            (Rule::Append, _) | (Rule::Merge, Ordering::Less) => Verdict::Outdated,
+            (Rule::Merge, Ordering::Equal | Ordering::Greater) | (Rule::Replace, _) => {
+                Verdict::Update
+            }
+        },
+    }
+}
+
+/// What became of rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Rows that were equal to another one that came.
+    pub(super) duplicates: u64,
+    /// Rows whose key a newer row that came had.
+    pub(super) superseded: u64,
+    /// Rows with a key that did not stand.
+    pub(super) added: u64,
+    /// Rows that took the place of another one.
+    pub(super) updated: u64,
+    /// Rows that stood already.
+    pub(super) unchanged: u64,
+    /// Rows that came and did not replace the one that stands.
+    pub(super) outdated: u64,
+    /// Rows that stood and are gone.
+    pub(super) removed: u64,
+    /// Rows that left their partition for another.
+    pub(super) redated: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        let Self { duplicates, superseded, added, updated, unchanged, outdated, removed, redated } =
+            other;
+        self.duplicates += duplicates;
+        self.superseded += superseded;
+        self.added += added;
+        self.updated += updated;
+        self.unchanged += unchanged;
+        self.outdated += outdated;
+        self.removed += removed;
+        self.redated += redated;
+    }
+}
+
+impl Counts {
+    /// Counts the row `old`, whose key `new` has too.
+    fn lose<T: PartialEq>(&mut self, old: &T, new: &T) {
+        if old == new {
+            self.duplicates += 1;
+        } else {
+            self.superseded += 1;
+        }
+    }
+}
+
+/// A row that may stay. Its memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Candidate {
+    is_there: bool,
+    partition: Option<Ordinal>,
+    bytes: Vec<u8>,
+}
+
+impl Candidate {
+    /// The row, if there is one.
+    pub(super) fn row(&self, key_len: usize) -> Option<Row<'_>> {
+        let partition = self.partition.filter(|_| self.is_there)?;
+        Some(Row { partition, key_len, bytes: &self.bytes })
+    }
+
+    fn set(&mut self, partition: Ordinal, bytes: &[u8]) {
+        self.is_there = true;
+        self.partition = Some(partition);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn rank(&self) -> (&[u8], Option<Ordinal>) {
+        (&self.bytes, self.partition)
+    }
+}
+
+/// All rows of one key, and which of them stays.
+#[derive(Debug, Default)]
+pub(super) struct Contest {
+    new: Candidate,
+    old: Candidate,
+    is_in_scope: bool,
+}
+
+impl Contest {
+    /// Takes a row of the key.
+    pub(super) fn push(
+        &mut self,
+        origin: Origin,
+        partition: Ordinal,
+        bytes: &[u8],
+        counts: &mut Counts,
+    ) {
+        let rank = (bytes, Some(partition));
+        if origin == Origin::New {
+            if self.new.is_there {
+                counts.lose(&self.new.rank(), &rank);
+            }
+            // The larger one, in whatever order they come.
+            if !self.new.is_there || self.new.rank() < rank {
+                self.new.set(partition, bytes);
+            }
+            return;
+        }
+        // Two rows of a key stand only where the key was another one before.
+        let is_in_scope = origin == Origin::InScope;
+        if self.old.is_there {
+            counts.removed += 1;
+            let (stands, comes) = ((!self.is_in_scope, self.old.rank()), (!is_in_scope, rank));
+            if comes <= stands {
+                return;
+            }
+        }
+        self.is_in_scope = is_in_scope;
+        self.old.set(partition, bytes);
+    }
+
+    /// Says which row stays, if any.
+    pub(super) fn decide(
+        &self,
+        rule: Rule,
+        layout: &Layout,
+        key_len: usize,
+        counts: &mut Counts,
+    ) -> Option<Row<'_>> {
+        let (old, new) = (self.old.row(key_len), self.new.row(key_len));
+        let stands = if self.is_in_scope { Stands::InScope } else { Stands::Outside };
+        let meeting = match (old, new) {
+            (None, None) => return None,
+            (None, Some(_)) => Meeting::OnlyNew,
+            (Some(_), None) => Meeting::OnlyOld(stands),
+            (Some(old), Some(new)) if old == new => Meeting::Same,
+            (Some(old), Some(new)) => {
+                let age = layout.newest(new.bytes, key_len).cmp(layout.newest(old.bytes, key_len));
+                Meeting::Both { stands, age }
+            }
+        };
+        match verdict(rule, meeting) {
+            Verdict::Add => {
+                counts.added += 1;
+                new
+            }
+            Verdict::Update => {
+                if let (Some(old), Some(new)) = (old, new)
+                    && old.partition != new.partition
+                {
+                    counts.redated += 1;
+                }
+                counts.updated += 1;
+                new
+            }
+            Verdict::Unchanged => {
+                counts.unchanged += 1;
+                old
+            }
+            Verdict::Outdated => {
+                counts.outdated += 1;
+                old
+            }
+            Verdict::Keep => old,
+            Verdict::Remove => {
+                counts.removed += 1;
+                None
+            }
+        }
+    }
+
+    /// Makes room for the next key.
+    pub(super) fn clear(&mut self) {
+        self.new.is_there = false;
+        self.old.is_there = false;
+        self.is_in_scope = false;
+    }
+}
