@@ -58,8 +58,8 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
     for name in pipelines {
         match load(name, global, &inputs) {
             Ok(plan) => {
-                let n_streams = plan.streams.len();
-                report::line(stdout, format_args!("ok: {name} ({n_streams} streams)"));
+                let streams = report::counted(plan.streams.len() as u64, "stream");
+                report::line(stdout, format_args!("ok: {name} ({streams})"));
             }
             // The other files are checked too, so that one command shows everything.
             Err(err) => {

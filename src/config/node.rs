@@ -67,20 +67,26 @@ impl Node {
     pub(super) fn read<T: DeserializeOwned>(mut self) -> Reading<T> {
         let mut problems = Vec::new();
         let mut removed = HashSet::new();
+        let mut taken_from = HashSet::new();
         loop {
             let err = match T::deserialize(&self) {
                 Ok(value) => return Reading { value: Some(value), problems, removed },
                 Err(err) => err,
             };
-            // A key that is missing because it was taken out has been complained about already.
-            let follows =
-                matches!(&err.kind, MistakeKind::Missing(field) if removed.contains(*field));
+            let steps: Vec<Step> = err.steps.iter().rev().cloned().collect();
+            // What is missing because it was taken out has been complained about already.
+            let follows = match &err.kind {
+                MistakeKind::Missing(field) => removed.contains(*field),
+                // Such as a choice that was misspelt, so that none is left.
+                MistakeKind::Other(_) => taken_from.contains(&steps),
+                MistakeKind::UnknownKey { .. } | MistakeKind::UnknownWord { .. } => false,
+            };
             if !follows {
                 problems.push(err.problem(&self));
             }
-            let steps: Vec<Step> = err.steps.iter().rev().cloned().collect();
             if let Some(Step::Key(key)) = steps.last() {
                 removed.insert(key.clone());
+                taken_from.insert(steps[..steps.len() - 1].to_vec());
             }
             if !self.remove(&steps) {
                 return Reading { value: None, problems, removed };
@@ -90,6 +96,16 @@ impl Node {
 
     /// Where the value at a dotted path stands, or the closest one around it.
     pub(super) fn place_of(&self, path: &str) -> Place {
+        let (place, found) = self.find(path);
+        // The value says more than its key, unless it is a whole block below it.
+        match found {
+            None | Some(Node { value: NodeValue::Map(_) | NodeValue::List(_), .. }) => place,
+            Some(node) => node.place,
+        }
+    }
+
+    /// The value at a dotted path, and where its key stands, or the closest one around it.
+    fn find(&self, path: &str) -> (Place, Option<&Node>) {
         let mut node = self;
         let mut place = self.place;
         for key in path.split('.').filter(|it| !it.is_empty()) {
@@ -99,7 +115,7 @@ impl Node {
                         place = key.place;
                         node = value;
                     }
-                    None => return place,
+                    None => return (place, None),
                 },
                 NodeValue::List(items) => {
                     match key.parse().ok().and_then(|i: usize| items.get(i)) {
@@ -107,21 +123,17 @@ impl Node {
                             place = item.place;
                             node = item;
                         }
-                        None => return place,
+                        None => return (place, None),
                     }
                 }
                 NodeValue::Null
                 | NodeValue::Bool(_)
                 | NodeValue::Int(_)
                 | NodeValue::Float(_)
-                | NodeValue::Text(_) => return place,
+                | NodeValue::Text(_) => return (place, None),
             }
         }
-        // The value says more than its key, unless it is a whole block below it.
-        match node.value {
-            NodeValue::Map(_) | NodeValue::List(_) => place,
-            _ => node.place,
-        }
+        (place, Some(node))
     }
 
     fn remove(&mut self, steps: &[Step]) -> bool {
@@ -297,7 +309,14 @@ impl Mistake {
             MistakeKind::Missing(field) => (format!("the key `{field}` is missing"), None),
             MistakeKind::Other(message) => (message.clone(), None),
         };
-        Problem { place: root.place_of(&path), path, message, suggestion }
+        // What is wrong with an unknown key is the key, not its value.
+        let place = match &self.kind {
+            MistakeKind::UnknownKey { .. } => root.find(&path).0,
+            MistakeKind::UnknownWord { .. } | MistakeKind::Missing(_) | MistakeKind::Other(_) => {
+                root.place_of(&path)
+            }
+        };
+        Problem { place, path, message, suggestion }
     }
 }
 
