@@ -25,7 +25,10 @@ fn every_mentioned_command_exists() {
         for command in mentioned(&text) {
             n_readme += usize::from(place.ends_with("README.md"));
             let words = command.split_whitespace().map(|it| it.trim_matches(['\'', '"']));
-            if let Err(err) = Args::try_parse_from(std::iter::once("tracklake").chain(words))
+            // A command that is only named has its arguments elsewhere.
+            let help = (!command.contains(' ')).then_some("--help");
+            let words = std::iter::once("tracklake").chain(words).chain(help);
+            if let Err(err) = Args::try_parse_from(words)
                 && err.use_stderr()
             {
                 panic!("{} mentions `{command}`, which does not parse:\n{err}", place.display());
