@@ -115,8 +115,8 @@ fn only_the_store_changes_files() {
 
     for Source { place, paths } in sources().into_iter().filter(|it| it.place != "load/store.rs") {
         for path in paths {
-            let is_one = |it: &&str| path == **it || path.ends_with(&format!("::{it}"));
-            if CHANGES_FILES.iter().any(|it| is_one(&it)) || path.starts_with("tempfile::") {
+            let is_one = |it: &str| path == it || path.ends_with(&format!("::{it}"));
+            if CHANGES_FILES.iter().any(|it| is_one(it)) || path.starts_with("tempfile::") {
                 wrong.push(format!("{place} names `{path}`"));
             }
         }

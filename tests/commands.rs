@@ -1,7 +1,7 @@
 //! Every command line that the code or the README mentions is one that the program accepts, and
 //! what people see when they type one is written down in `tests/cases`.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 use std::{
     fs,

@@ -5,11 +5,11 @@
 
 use std::{env, fs, path::PathBuf};
 
-use boon::{Compiler, Schemas};
+use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 use tracklake::{
     config::{self, Inputs, Unset},
-    plan::{ColumnPlan, ColumnType, Plan, ReplaceScope, StreamPlan, WriteMode, arrow_schema},
+    plan::{ColumnPlan, ColumnType, Name, Plan, ReplaceScope, StreamPlan, WriteMode, arrow_schema},
 };
 
 const SCHEMA: &str = "pipelines/schema.json";
@@ -284,18 +284,14 @@ fn the_published_schema_is_current() {
 
 #[test]
 fn every_file_names_the_schema_first_and_keeps_to_it() {
-    let schema: Value = serde_json::from_str(&fs::read_to_string(SCHEMA).unwrap()).unwrap();
-    let mut schemas = Schemas::new();
-    let mut compiler = Compiler::new();
-    compiler.add_resource("schema.json", schema).unwrap();
-    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
+    let (schemas, published) = schema();
 
     for file in files() {
         let text = fs::read_to_string(&file).unwrap();
         let document: Value = serde_saphyr::from_str(&text).unwrap();
 
         let first = text.lines().next();
-        let valid = schemas.validate(&document, compiled);
+        let valid = schemas.validate(&document, published);
 
         assert_eq!(first, Some(FIRST_LINE), "{}", file.display());
         assert!(valid.is_ok(), "{}: {}", file.display(), valid.unwrap_err());
@@ -304,11 +300,7 @@ fn every_file_names_the_schema_first_and_keeps_to_it() {
 
 #[test]
 fn the_schema_refuses_what_the_program_refuses() {
-    let schema: Value = serde_json::from_str(&fs::read_to_string(SCHEMA).unwrap()).unwrap();
-    let mut schemas = Schemas::new();
-    let mut compiler = Compiler::new();
-    compiler.add_resource("schema.json", schema).unwrap();
-    let compiled = compiler.compile("schema.json", &mut schemas).unwrap();
+    let (schemas, published) = schema();
     let text = fs::read_to_string("pipelines/codearts_req.yaml").unwrap();
     let wrong = [
         ("type: int64", "type: int46"),
@@ -322,9 +314,19 @@ fn the_schema_refuses_what_the_program_refuses() {
         let text = text.replacen(right, wrong, 1);
         let document: Value = serde_saphyr::from_str(&text).unwrap();
 
-        assert!(schemas.validate(&document, compiled).is_err(), "the schema takes `{wrong}`");
+        assert!(schemas.validate(&document, published).is_err(), "the schema takes `{wrong}`");
         assert!(config::parse(&text, &inputs()).is_err(), "the program takes `{wrong}`");
     }
+}
+
+/// The published schema, ready to validate with.
+fn schema() -> (Schemas, SchemaIndex) {
+    let text = fs::read_to_string(SCHEMA).unwrap();
+    let mut schemas = Schemas::new();
+    let mut compiler = Compiler::new();
+    compiler.add_resource(SCHEMA, serde_json::from_str(&text).unwrap()).unwrap();
+    let published = compiler.compile(SCHEMA, &mut schemas).unwrap();
+    (schemas, published)
 }
 
 fn inputs() -> Inputs {
@@ -365,7 +367,7 @@ fn column(column: &ColumnPlan) -> String {
 
 /// A write mode as the contract writes it.
 fn write_mode(stream: &StreamPlan) -> String {
-    let key: Vec<&str> = stream.key().iter().map(|it| it.as_str()).collect();
+    let key: Vec<&str> = stream.key().iter().map(Name::as_str).collect();
     let by = if key.is_empty() { String::new() } else { format!(" by {}", key.join(", ")) };
     match &stream.write {
         WriteMode::Append { .. } => format!("append{by}"),
