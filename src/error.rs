@@ -178,7 +178,10 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         ExtractError::WebPage { .. } => {
             "this is how a log-in page or a wrong base URL looks: check both"
         }
-        ExtractError::Redirected { .. } => "set the base URL to where the API really is",
+        ExtractError::Redirected { .. }
+        | ExtractError::Request(RequestError::OtherOrigin { .. }) => {
+            "set the base URL to where the API really is"
+        }
         ExtractError::Send { source: SendError::Connect { .. }, .. } => {
             "check the base URL, the network and the proxy settings"
         }

@@ -67,26 +67,26 @@ impl Node {
     pub(super) fn read<T: DeserializeOwned>(mut self) -> Reading<T> {
         let mut problems = Vec::new();
         let mut removed = HashSet::new();
-        let mut taken_from = HashSet::new();
+        let mut shrunk: Vec<Vec<Step>> = Vec::new();
         loop {
             let err = match T::deserialize(&self) {
                 Ok(value) => return Reading { value: Some(value), problems, removed },
                 Err(err) => err,
             };
             let steps: Vec<Step> = err.steps.iter().rev().cloned().collect();
-            // What is missing because it was taken out has been complained about already.
+            // A key or a choice that is missing because it was taken out has been complained about
+            // already.
             let follows = match &err.kind {
                 MistakeKind::Missing(field) => removed.contains(*field),
-                // Such as a choice that was misspelt, so that none is left.
-                MistakeKind::Other(_) => taken_from.contains(&steps),
+                MistakeKind::Other(_) => shrunk.contains(&steps),
                 MistakeKind::UnknownKey { .. } | MistakeKind::UnknownWord { .. } => false,
             };
             if !follows {
                 problems.push(err.problem(&self));
             }
+            shrunk.extend(steps.split_last().map(|(_, block)| block.to_vec()));
             if let Some(Step::Key(key)) = steps.last() {
                 removed.insert(key.clone());
-                taken_from.insert(steps[..steps.len() - 1].to_vec());
             }
             if !self.remove(&steps) {
                 return Reading { value: None, problems, removed };
@@ -96,42 +96,45 @@ impl Node {
 
     /// Where the value at a dotted path stands, or the closest one around it.
     pub(super) fn place_of(&self, path: &str) -> Place {
-        let (place, found) = self.find(path);
         // The value says more than its key, unless it is a whole block below it.
-        match found {
-            None | Some(Node { value: NodeValue::Map(_) | NodeValue::List(_), .. }) => place,
-            Some(node) => node.place,
+        match self.walk(path) {
+            (place, None) => place,
+            (place, Some(node)) => match node.value {
+                NodeValue::Map(_) | NodeValue::List(_) => place,
+                _ => node.place,
+            },
         }
     }
 
-    /// The value at a dotted path, and where its key stands, or the closest one around it.
-    fn find(&self, path: &str) -> (Place, Option<&Node>) {
+    /// Where the last key of a dotted path stands.
+    fn key_place_of(&self, path: &str) -> Place {
+        self.walk(path).0
+    }
+
+    /// The place of the last key or item of a path that is there, and its value if that is all of
+    /// the path.
+    fn walk(&self, path: &str) -> (Place, Option<&Self>) {
         let mut node = self;
         let mut place = self.place;
         for key in path.split('.').filter(|it| !it.is_empty()) {
-            match &node.value {
-                NodeValue::Map(entries) => match entries.iter().find(|(it, _)| it.text == key) {
-                    Some((key, value)) => {
-                        place = key.place;
-                        node = value;
-                    }
-                    None => return (place, None),
-                },
-                NodeValue::List(items) => {
-                    match key.parse().ok().and_then(|i: usize| items.get(i)) {
-                        Some(item) => {
-                            place = item.place;
-                            node = item;
-                        }
-                        None => return (place, None),
-                    }
-                }
+            let found = match &node.value {
+                NodeValue::Map(entries) => entries
+                    .iter()
+                    .find(|(it, _)| it.text == key)
+                    .map(|(key, value)| (key.place, value)),
+                NodeValue::List(items) => key
+                    .parse()
+                    .ok()
+                    .and_then(|i: usize| items.get(i))
+                    .map(|item| (item.place, item)),
                 NodeValue::Null
                 | NodeValue::Bool(_)
                 | NodeValue::Int(_)
                 | NodeValue::Float(_)
-                | NodeValue::Text(_) => return (place, None),
-            }
+                | NodeValue::Text(_) => None,
+            };
+            let Some(found) = found else { return (place, None) };
+            (place, node) = found;
         }
         (place, Some(node))
     }
@@ -188,7 +191,9 @@ fn placed(spanned: Spanned<Node>) -> Node {
 fn syntax_problem(err: &serde_saphyr::Error) -> Problem {
     let place = err.location().map_or(Place { line: 1, column: 1 }, place_of);
     let text = err.without_snippet().to_string();
-    let message = text.lines().next().unwrap_or("not YAML").to_owned();
+    let line = text.lines().next().unwrap_or("not YAML");
+    // The place stands before the message already.
+    let message = line.split_once(" at line ").map_or(line, |(message, _)| message).to_owned();
     Problem { place, path: String::new(), message, suggestion: None }
 }
 
@@ -309,12 +314,9 @@ impl Mistake {
             MistakeKind::Missing(field) => (format!("the key `{field}` is missing"), None),
             MistakeKind::Other(message) => (message.clone(), None),
         };
-        // What is wrong with an unknown key is the key, not its value.
-        let place = match &self.kind {
-            MistakeKind::UnknownKey { .. } => root.find(&path).0,
-            MistakeKind::UnknownWord { .. } | MistakeKind::Missing(_) | MistakeKind::Other(_) => {
-                root.place_of(&path)
-            }
+        let place = match self.kind {
+            MistakeKind::UnknownKey { .. } => root.key_place_of(&path),
+            _ => root.place_of(&path),
         };
         Problem { place, path, message, suggestion }
     }

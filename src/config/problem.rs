@@ -42,10 +42,19 @@ pub fn suggest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
     const CLOSE: f64 = 0.75;
     candidates
         .into_iter()
-        .map(|it| (strsim::jaro_winkler(&typed.to_lowercase(), &it.to_lowercase()), it))
+        .map(|it| (likeness(&typed.to_lowercase(), &it.to_lowercase()), it))
         .filter(|(likeness, _)| *likeness >= CLOSE)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, it)| it.to_owned())
+}
+
+/// From 0 to 1. One slip of the finger is closer than a common beginning, also in a short word.
+fn likeness(typed: &str, candidate: &str) -> f64 {
+    match strsim::osa_distance(typed, candidate) {
+        0 => 1.0,
+        1 if typed.len() > 2 => 0.99,
+        _ => strsim::jaro_winkler(typed, candidate).min(0.98),
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +68,6 @@ mod tests {
         assert_eq!(suggest("offest", candidates), Some("offset".to_owned()));
         assert_eq!(suggest("Page", candidates), Some("page".to_owned()));
         assert_eq!(suggest("xyz", candidates), None);
+        assert_eq!(suggest("ulr", ["user", "url"]), Some("url".to_owned()));
     }
 }

@@ -41,6 +41,9 @@ pub(super) struct Checked {
     pub(super) dynamic: bool,
 }
 
+/// What is wrong with a template, and what was probably meant.
+type Mistake = (String, Option<String>);
+
 impl Variables {
     /// Finds the value of each declared variable; `problems` gets those that have none.
     pub(super) fn resolve<'a>(
@@ -126,7 +129,7 @@ impl Variables {
         scope: &Scope,
         secrecy: Secrecy,
         escape: Escape,
-    ) -> Result<Option<Checked>, (String, Option<String>)> {
+    ) -> Result<Option<Checked>, Vec<Mistake>> {
         let Scalar::Text(text) = scalar else {
             return Ok(Some(Checked {
                 template: Template::Constant(plain(scalar)),
@@ -134,14 +137,21 @@ impl Variables {
             }));
         };
         let template = Template::parse(text);
-        let names = template.names().map_err(|err| (err.to_string(), None))?;
-        let mut only_vars = true;
+        let names = template.names().map_err(|err| vec![(err.to_string(), None)])?;
+        let (mut only_vars, mut is_open) = (true, false);
+        let mut mistakes = Vec::new();
         for name in &names {
-            match self.scope_of(name, scope, secrecy)? {
-                NameScope::Var(var) if self.is_missing(var) => return Ok(None),
-                NameScope::Var(_) => {}
-                NameScope::Context => only_vars = false,
+            match self.scope_of(name, scope, secrecy) {
+                Ok(NameScope::Var(var)) => is_open |= self.is_missing(var),
+                Ok(NameScope::Context) => only_vars = false,
+                Err(mistake) => mistakes.push(mistake),
             }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        if is_open {
+            return Ok(None);
         }
         let dynamic = !template.is_constant();
         let used = names.iter().filter_map(|it| it.strip_prefix("vars."));
@@ -150,7 +160,7 @@ impl Variables {
         if only_vars && dynamic {
             let value = template
                 .render(&SliceContext::default(), escape)
-                .map_err(|err| (err.to_string(), None))?;
+                .map_err(|err| vec![(err.to_string(), None)])?;
             return Ok(Some(Checked { template: Template::Constant(value), dynamic }));
         }
         Ok(Some(Checked { template, dynamic }))
@@ -161,7 +171,7 @@ impl Variables {
         name: &'a str,
         scope: &Scope,
         secrecy: Secrecy,
-    ) -> Result<NameScope<'a>, (String, Option<String>)> {
+    ) -> Result<NameScope<'a>, Mistake> {
         let (root, rest) = name.split_once('.').unwrap_or((name, ""));
         let member = rest.split('.').next().unwrap_or_default();
         let unknown = |known: &mut dyn Iterator<Item = &str>| {
@@ -169,9 +179,10 @@ impl Variables {
             let suggestion =
                 suggest(member, known.iter().copied()).map(|it| format!("{root}.{it}"));
             let listed = if known.is_empty() {
-                "there are none here".to_owned()
+                format!("there is no `{root}` here")
             } else {
-                format!("there is `{root}.{}`", known.join(&format!("`, `{root}.")))
+                let verb = if known.len() == 1 { "is" } else { "are" };
+                format!("there {verb} `{root}.{}`", known.join(&format!("`, `{root}.")))
             };
             (format!("the template names `{name}`, but {listed}"), suggestion)
         };

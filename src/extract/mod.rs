@@ -17,12 +17,14 @@ mod auth;
 mod ledger;
 mod pace;
 mod paginate;
+mod redact;
 mod request;
 mod respond;
 mod send;
 mod slice;
 
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
@@ -38,7 +40,7 @@ pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, slices};
 
 use crate::plan::{
-    JsonPath, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
+    JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
 use ledger::Ledger;
@@ -119,13 +121,15 @@ pub enum ExtractError {
         /// What the server says, with `: ` before it.
         detail: String,
     },
-    /// A redirect leads to another origin, where the credentials must not go.
-    #[error("`{url}` redirects to `{location}`, another origin")]
+    /// A redirect leads where a request must not go.
+    #[error("`{url}` redirects to `{location}`, {reason}")]
     Redirected {
         /// The URL without its query.
         url: String,
         /// Where to, without its query.
         location: String,
+        /// Why it is not followed.
+        reason: &'static str,
     },
     /// A web page came instead of JSON.
     #[error("`{url}` answers with a web page instead of JSON{detail}")]
@@ -303,6 +307,10 @@ impl Extractor {
                     () = stopped => SliceEnd::Failed(ExtractError::Stopped),
                 }
             };
+            let end = match end {
+                SliceEnd::Failed(err) => SliceEnd::Failed(redact::redacted(err, &self.redactor)),
+                other => other,
+            };
             let SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } = end else {
                 return end;
             };
@@ -411,7 +419,7 @@ impl Extractor {
             )]
             let now = SystemTime::now();
             let wait = respond::delay(retry, attempts, response, now, fastrand::f64());
-            warn!(slice = %slice.id, url = %request.shown(), status, attempts, wait_ms = millis(wait), "retry");
+            warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
             counters.retries.fetch_add(1, Relaxed);
             tokio::time::sleep(wait).await;
             counters.retry_micros.fetch_add(micros(wait), Relaxed);
@@ -466,12 +474,9 @@ impl Extractor {
                     return self.not_a_page(outcome, request, answer, attempts);
                 }
                 if is_web_page(answer) {
-                    let detail =
-                        title(&answer.body).map(|it| format!(": {}", self.redactor.redact(&it)));
-                    return Err(Judged::Final(ExtractError::WebPage {
-                        url,
-                        detail: detail.unwrap_or_default(),
-                    }));
+                    let detail = title(&self.redactor.redact(&text(&answer.body)));
+                    let detail = detail.map(|it| format!(": {it}")).unwrap_or_default();
+                    return Err(Judged::Final(ExtractError::WebPage { url, detail }));
                 }
                 if let Some(reason) =
                     answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
@@ -484,11 +489,13 @@ impl Extractor {
                         detail,
                     }));
                 }
-                let UnreadableBody { reason, truncated } = source;
-                let source = UnreadableBody {
-                    reason: self.redactor.redact(&reason).into_owned(),
-                    truncated,
-                };
+                let UnreadableBody { mut reason, truncated } = source;
+                if let Cow::Owned(_) = self.redactor.redact(&text(&answer.body)) {
+                    // The excerpt in the reason may begin or end inside of a credential.
+                    "the body is not JSON, and has a credential in it, so that no part of it is shown"
+                        .clone_into(&mut reason);
+                }
+                let source = UnreadableBody { reason, truncated };
                 let err = ExtractError::Body { url, attempts, source };
                 return Err(if truncated { Judged::MayPass(err) } else { Judged::Final(err) });
             }
@@ -530,7 +537,14 @@ impl Extractor {
                 300..=399 => {
                     let location = answer.header("location").unwrap_or_default();
                     let location = location.split('?').next().unwrap_or_default().to_owned();
-                    ExtractError::Redirected { url, location }
+                    let target = request.url.join(&location);
+                    let is_here = target.is_ok_and(|it| it.origin() == request.url.origin());
+                    let reason = match (is_here, request.method) {
+                        (false, _) => "another origin",
+                        (true, Method::Post) => "which takes the body from the request",
+                        (true, Method::Get) => "too many times",
+                    };
+                    ExtractError::Redirected { url, location, reason }
                 }
                 _ => ExtractError::Status { url, status, attempts, detail },
             })),
@@ -540,12 +554,12 @@ impl Extractor {
     /// The start of an error body, on one line and without secrets.
     fn detail(&self, body: &[u8]) -> String {
         const LONGEST: usize = 300;
-        if let Some(title) = title(body) {
-            return format!(": {}", self.redactor.redact(&title));
-        }
-        let text = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST)]);
+        let text = text(body);
         let text = self.redactor.redact(&text);
-        let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(title) = title(&text) {
+            return format!(": {title}");
+        }
+        let line = text.split_whitespace().take(LONGEST).collect::<Vec<_>>().join(" ");
         let line: String = line.chars().take(LONGEST).collect();
         if line.is_empty() { line } else { format!(": {line}") }
     }
@@ -590,9 +604,12 @@ fn is_web_page(answer: &Answer) -> bool {
     html || answer.body.trim_ascii_start().starts_with(b"<")
 }
 
+fn text(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body)
+}
+
 /// The title of a web page, which says more than its markup.
-fn title(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
+fn title(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let start = lower.find("<title>")? + "<title>".len();
     let end = start + lower[start..].find("</title>")?;

@@ -256,7 +256,7 @@ impl<'a> Paginator<'a> {
         if self.tokens.insert(token.to_owned()) {
             return Ok(());
         }
-        Err(StuckPaging::RepeatedToken { token: token.chars().take(120).collect() })
+        Err(StuckPaging::RepeatedToken { token: token.to_owned() })
     }
 
     fn size_param(&self) -> Option<(Placement, Value)> {
@@ -306,7 +306,7 @@ fn number(
             Signal::Body(path) => path.to_string(),
             Signal::Header(name) => name.clone(),
         },
-        value: text.chars().take(80).collect(),
+        value: text,
     })
 }
 

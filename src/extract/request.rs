@@ -45,6 +45,12 @@ pub enum RequestError {
         /// The rendered path, or the URL that the API named.
         path: String,
     },
+    /// The API names a next page elsewhere, where the credentials must not go.
+    #[error("the next page is at `{url}`, another origin")]
+    OtherOrigin {
+        /// The URL without its query.
+        url: String,
+    },
     /// A page parameter has no object to stand in.
     #[error("the parameter `{name}` has no place in the request's body")]
     Placement {
@@ -73,13 +79,6 @@ pub(super) fn request(
             headers.push((name.clone(), value_text(&value)));
         }
     }
-    if let Some(url) = &ask.url {
-        let invalid = || RequestError::Url { path: url.chars().take(200).collect() };
-        let url = base.join(url).map_err(|_| invalid())?;
-        let body = body_text(plan, context, &[])?;
-        return Ok(Request { method: plan.method, url, headers, body });
-    }
-
     let params = || slice_params.iter().chain(&ask.params);
     let path = plan.path.render(context, Escape::PathSegment).map_err(RequestError::Render)?;
     let mut path = value_text(&path);
@@ -103,12 +102,24 @@ pub(super) fn request(
         }
     }
     let body = body_text(plan, context, &in_body)?;
-    let url = url(base, &path, &query)?;
+    let mut url = url(base, &path, &query)?;
+    if let Some(next) = &ask.url {
+        // The API's own URL takes the place of path and query; what stands elsewhere stays.
+        let invalid = |_| RequestError::Url { path: without_query(next).to_owned() };
+        url = url.join(next).map_err(invalid)?;
+        if url.origin() != base.origin() {
+            return Err(RequestError::OtherOrigin { url: without_query(url.as_str()).to_owned() });
+        }
+    }
     Ok(Request { method: plan.method, url, headers, body })
 }
 
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 fn url(base: &Url, path: &str, query: &[(String, String)]) -> Result<Url, RequestError> {
-    let invalid = || RequestError::Url { path: path.chars().take(200).collect() };
+    let invalid = || RequestError::Url { path: path.to_owned() };
     let root = base.as_str().trim_end_matches('/');
     let encode = |it: &str| utf8_percent_encode(it, QUERY).to_string();
     let pairs: Vec<String> =

@@ -13,7 +13,8 @@ use crate::plan::{Method, SourcePlan};
 /// Sends requests to one source.
 #[derive(Debug)]
 pub(super) struct Sender {
-    client: Client,
+    get: Client,
+    post: Client,
     auth: HeaderMap,
     max_response_bytes: u64,
 }
@@ -109,25 +110,10 @@ const MAX_REDIRECTS: usize = 10;
 impl Sender {
     /// Sets the client up for a source.
     pub(super) fn new(source: &SourcePlan) -> Result<Self, SendError> {
-        // A redirect is followed within the origin only: elsewhere the credentials must not go, and
-        // without them the answer would be a log-in page.
-        let origin = source.base_url.origin();
-        let same_origin = redirect::Policy::custom(move |attempt| {
-            if attempt.previous().len() >= MAX_REDIRECTS || attempt.url().origin() != origin {
-                attempt.stop()
-            } else {
-                attempt.follow()
-            }
-        });
-        let client = Client::builder()
-            .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
-            .redirect(same_origin)
-            .timeout(source.limits.timeout)
-            .pool_max_idle_per_host(source.limits.max_in_flight)
-            .build()
-            .map_err(SendError::Client)?;
+        let get = client(source, Method::Get)?;
+        let post = client(source, Method::Post)?;
         let auth = auth::headers(&source.auth).map_err(SendError::Credential)?;
-        Ok(Self { client, auth, max_response_bytes: source.limits.max_response_bytes })
+        Ok(Self { get, post, auth, max_response_bytes: source.limits.max_response_bytes })
     }
 
     /// Sends a request and takes its whole response.
@@ -139,8 +125,8 @@ impl Sender {
         let shown = request.shown();
         let failed = |err: reqwest::Error| translate(&shown, timeout, &err);
         let mut builder = match request.method {
-            Method::Get => self.client.get(request.url.clone()),
-            Method::Post => self.client.post(request.url.clone()),
+            Method::Get => self.get.get(request.url.clone()),
+            Method::Post => self.post.post(request.url.clone()),
         };
         let mut headers = HeaderMap::new();
         headers.insert("accept", HeaderValue::from_static("application/json"));
@@ -174,6 +160,30 @@ impl Sender {
         }
         Ok(Answer { status, headers, body: body.freeze() })
     }
+}
+
+/// A client that follows redirects of this method.
+fn client(source: &SourcePlan, method: Method) -> Result<Client, SendError> {
+    // A redirect is followed within the origin only: elsewhere the credentials must not go, and
+    // without them the answer would be a log-in page. Statuses 301 to 303 make a GET of a POST,
+    // without its body: the answer would be one to another question.
+    let origin = source.base_url.origin();
+    let policy = redirect::Policy::custom(move |attempt| {
+        let is_elsewhere = attempt.url().origin() != origin;
+        let loses_body = method == Method::Post && matches!(attempt.status().as_u16(), 301..=303);
+        if attempt.previous().len() >= MAX_REDIRECTS || is_elsewhere || loses_body {
+            attempt.stop()
+        } else {
+            attempt.follow()
+        }
+    });
+    Client::builder()
+        .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
+        .redirect(policy)
+        .timeout(source.limits.timeout)
+        .pool_max_idle_per_host(source.limits.max_in_flight)
+        .build()
+        .map_err(SendError::Client)
 }
 
 fn translate(url: &str, limit: Duration, err: &reqwest::Error) -> SendError {

@@ -6,7 +6,10 @@
 //!                        params startDate=2024-07-18, endDate=2024-07-24 }
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
@@ -67,7 +70,14 @@ pub fn slices(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues) -> Ve
         window: None,
     };
     let mut slices = expand(plan, horizon, parent, &whole);
+    let mut names = BTreeSet::new();
+    names_of(plan, &mut names);
     for slice in &mut slices {
+        // What only another part of a union has a value for is nothing here, which leaves the
+        // parameters that name it out.
+        for name in &names {
+            slice.context.slice.entry((*name).to_owned()).or_insert(Value::Null);
+        }
         if slice.id.is_empty() {
             "all".clone_into(&mut slice.id);
         }
@@ -105,6 +115,22 @@ fn expand(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues, base: &Sl
         }),
         SlicesPlan::Union(parts) => {
             parts.iter().flat_map(|it| expand(it, horizon, parent, base)).collect()
+        }
+    }
+}
+
+/// The names that the slices of a plan have values for.
+fn names_of<'a>(plan: &'a SlicesPlan, names: &mut BTreeSet<&'a str>) {
+    match plan {
+        SlicesPlan::Whole | SlicesPlan::Parent(_) => {}
+        SlicesPlan::List { name, values: _ } => {
+            names.insert(name);
+        }
+        SlicesPlan::Window(_) => names.extend(["start", "end"]),
+        SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => {
+            for part in parts {
+                names_of(part, names);
+            }
         }
     }
 }
@@ -418,7 +444,8 @@ mod tests {
         ];
         let slices = check(&plan, &horizon("2024-07-25T10:00:00Z"), &expected);
 
-        assert!(slices[2].params.is_empty() && !slices[2].context.slice.contains_key("start"));
+        assert!(slices[2].params.is_empty());
+        assert_eq!(slices[2].context.slice["start"], json!(null), "it has no window");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod template;
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 
 pub use column::{
@@ -95,6 +96,25 @@ pub enum AuthPlan {
         /// Its whole value.
         value: Secret,
     },
+}
+
+impl AuthPlan {
+    /// What must not be shown, in each form in which it goes over the wire.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Bearer { token } => vec![token.clone()],
+            Self::Basic { user, password } => {
+                let pair = format!("{}:{}", user.expose(), password.expose());
+                vec![password.clone(), Secret::new(STANDARD.encode(pair))]
+            }
+            Self::Header { name: _, value } => {
+                // The scheme before it may be left out where the rest is repeated.
+                let last = value.expose().rsplit(' ').next().unwrap_or_default();
+                vec![value.clone(), Secret::new(last)]
+            }
+        }
+    }
 }
 
 /// How fast to ask, and how much to take.

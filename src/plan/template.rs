@@ -194,11 +194,26 @@ fn environment(escape: Escape) -> &'static Environment<'static> {
         environment
     };
     match escape {
-        Escape::Nothing => PLAIN.get_or_init(make),
+        Escape::Nothing => PLAIN.get_or_init(|| {
+            let mut environment = make();
+            environment.set_formatter(|out, state, value| {
+                // Null is nothing here as everywhere, not the word `none`.
+                let nothing = minijinja::Value::from("");
+                let is_null = value.kind() == ValueKind::None;
+                escape_formatter(out, state, if is_null { &nothing } else { value })
+            });
+            environment
+        }),
         Escape::PathSegment => PATH.get_or_init(|| {
             let mut environment = make();
             environment.set_formatter(|out, state, value| {
-                let encoded = minijinja::Value::from(encode_segment(&display(value)));
+                let text = display(value);
+                if text.is_empty() {
+                    // `/projects//items` may well be an answer to another question.
+                    let kind = minijinja::ErrorKind::InvalidOperation;
+                    return Err(minijinja::Error::new(kind, "a value in the path is empty"));
+                }
+                let encoded = minijinja::Value::from(encode_segment(&text));
                 escape_formatter(out, state, &encoded)
             });
             environment

@@ -230,7 +230,7 @@ impl PageReader for SliceReader<'_> {
         rayon::spawn(move || {
             let read = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
                 truncated: may_be_cut_off(&err, &body),
-                reason: err.to_string(),
+                reason: why_unreadable(&err, &body),
             });
             // The slice may have been stopped meanwhile.
             let _ = sender.send(read);
@@ -252,6 +252,16 @@ impl PageReader for SliceReader<'_> {
         }
         held.push((page, slice.id.clone(), output));
         Ok(())
+    }
+}
+
+/// Why a body cannot be read, for a person: what ends too early has no mistake at its end.
+fn why_unreadable(err: &BodyError, body: &[u8]) -> String {
+    match err {
+        BodyError::Syntax { offset, expected, .. } if *offset >= body.trim_ascii_end().len() => {
+            format!("the body breaks off after {} bytes: expected {expected} there", body.len())
+        }
+        _ => err.to_string(),
     }
 }
 

@@ -329,6 +329,11 @@ fn body_error(text: &str, mark: usize, fault: Fault) -> BodyError {
     let column = 1 + before[line_start..].chars().count();
     let from = text.floor_char_boundary(at.saturating_sub(20));
     let to = text.ceil_char_boundary((at + 20).min(text.len()));
-    let excerpt = text[from..to].escape_debug().collect();
+    // On one line, but with the quotes and backslashes of JSON as they are.
+    let shown = |it: char| match it {
+        '"' | '\'' | '\\' => it.to_string(),
+        _ => it.escape_debug().to_string(),
+    };
+    let excerpt = text[from..to].chars().map(shown).collect();
     BodyError::Syntax { offset, line, column, expected, excerpt }
 }

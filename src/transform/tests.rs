@@ -742,7 +742,7 @@ fn a_body_that_is_no_json_is_an_error_with_its_place() {
     assert_eq!(syntax("<html>"), (0, 1, 1, "a value"));
     assert_eq!(
         error("[{\"id\":1},]").to_string(),
-        "the body is not JSON: expected a value at line 1, column 11 (byte 10), near `[{\\\"id\\\":1},]`"
+        "the body is not JSON: expected a value at line 1, column 11 (byte 10), near `[{\"id\":1},]`"
     );
 }
 

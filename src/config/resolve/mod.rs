@@ -75,7 +75,8 @@ pub(super) fn resolve(
         source.as_ref().map(|it| stream::body_paths(&it.responses)).unwrap_or_default();
     let streams = resolver.streams(streams, &source_envelope);
     let destination = resolver.destination(destination);
-    let redactor = Redactor::new(resolver.vars.secrets());
+    let of_auth = source.as_ref().map(|it| it.auth.secrets()).unwrap_or_default();
+    let redactor = Redactor::new(resolver.vars.secrets().chain(of_auth));
 
     match (pipeline, source, destination) {
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
@@ -105,10 +106,10 @@ impl Resolver<'_> {
         if self.removed.contains(name) {
             return;
         }
-        let listed = if known.is_empty() {
-            "there are none".to_owned()
-        } else {
-            format!("there are `{}`", known.join("`, `"))
+        let listed = match known {
+            [] => "there are none".to_owned(),
+            [only] => format!("there is `{only}`"),
+            _ => format!("there are `{}`", known.join("`, `")),
         };
         let suggestion = suggest(name, known.iter().copied());
         self.problem(path, format!("no {what} is called `{name}`; {listed}"), suggestion);
@@ -145,8 +146,10 @@ impl Resolver<'_> {
     ) -> Option<Checked> {
         match self.vars.check(scalar, scope, secrecy, escape) {
             Ok(checked) => checked,
-            Err((message, suggestion)) => {
-                self.problem(path, message, suggestion);
+            Err(mistakes) => {
+                for (message, suggestion) in mistakes {
+                    self.problem(path, message, suggestion);
+                }
                 None
             }
         }

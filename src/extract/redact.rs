@@ -1,0 +1,70 @@
+//! What a server says is shown to people; the credentials in it are not. Pure.
+//!
+//! A text is cut to its length only after this: a credential that was cut in two would not be
+//! found. Every text of every error is listed, so that the compiler asks about a new one.
+
+use std::borrow::Cow;
+
+use super::{ExtractError, RequestError, SendError, StuckPaging};
+use crate::plan::Redactor;
+
+/// Characters of a text from outside that a message shows.
+const LONGEST: usize = 200;
+
+/// The same error without credentials.
+pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractError {
+    let clean = |text: &mut String| {
+        if let Cow::Owned(redacted) = redactor.redact(text) {
+            *text = redacted;
+        }
+    };
+    let shorten = |text: &mut String| {
+        clean(text);
+        if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+            text.truncate(end);
+        }
+    };
+    match &mut err {
+        ExtractError::Request(source) => match source {
+            RequestError::Render(_) | RequestError::Placement { name: _ } => {}
+            RequestError::Url { path: url } | RequestError::OtherOrigin { url } => shorten(url),
+        },
+        ExtractError::Send { attempts: _, source } => match source {
+            SendError::Client(_) | SendError::Credential(_) | SendError::Header { name: _ } => {}
+            SendError::Connect { url, source: _ }
+            | SendError::Timeout { url, limit: _ }
+            | SendError::Broken { url, source: _ }
+            | SendError::TooLarge { url, limit: _ } => clean(url),
+        },
+        ExtractError::Unauthorized { url, status: _, detail }
+        | ExtractError::Status { url, status: _, attempts: _, detail }
+        | ExtractError::WebPage { url, detail } => {
+            clean(url);
+            clean(detail);
+        }
+        ExtractError::Redirected { url, location, reason: _ } => {
+            clean(url);
+            shorten(location);
+        }
+        ExtractError::Body { url, attempts: _, source } => {
+            clean(url);
+            clean(&mut source.reason);
+        }
+        ExtractError::NoRecords { url, path: _, found } => {
+            clean(url);
+            clean(found);
+        }
+        ExtractError::Paging(source) => match source {
+            StuckPaging::RepeatedToken { token } => shorten(token),
+            StuckPaging::NotANumber { name: _, value } => shorten(value),
+            StuckPaging::RepeatedPage { page: _ }
+            | StuckPaging::EmptyPage { page: _ }
+            | StuckPaging::NoLastRecord { page: _, field: _ }
+            | StuckPaging::BeyondLargestOffset { offset: _, max: _ } => {}
+        },
+        ExtractError::Short { expected: _, found: _ }
+        | ExtractError::Capped { total: _ }
+        | ExtractError::Stopped => {}
+    }
+    err
+}
