@@ -238,7 +238,7 @@ fn a_file_can_be_checked_without_its_variables() {
     let fine = check(FILE);
     let wrong = check(&FILE.replace("records: items", "recrods: items"));
 
-    assert_eq!((fine.code, fine.stdout.as_str()), (Some(0), "ok: own.yaml (1 streams)\n"));
+    assert_eq!((fine.code, fine.stdout.as_str()), (Some(0), "ok: own.yaml (1 stream)\n"));
     assert_eq!(fine.stderr, "");
     assert_eq!(wrong.code, Some(3));
     assert!(wrong.stderr.contains("did you mean `records`?"), "{}", wrong.stderr);

@@ -219,16 +219,19 @@ fn show(
     for stream in &streams {
         let text = |key: &str| stream[key].as_str().unwrap_or_default();
         if let Some(slices) = stream["slices"].as_array() {
-            let ids = [slices.first(), slices.last()]
-                .map(|it| it.and_then(|it| it.as_str()).unwrap_or_default());
+            let id = |it: Option<&serde_json::Value>| {
+                it.and_then(|it| it.as_str()).unwrap_or_default().to_owned()
+            };
+            let ids = match slices.as_slice() {
+                [only] => id(Some(only)),
+                several => format!("{} … {}", id(several.first()), id(several.last())),
+            };
             report::line(
                 stdout,
                 format_args!(
-                    "  {}: {} slices, {} … {}; first {}",
+                    "  {}: {}, {ids}; first {}",
                     text("stream"),
-                    slices.len(),
-                    ids[0],
-                    ids[1],
+                    report::counted(slices.len() as u64, "slice"),
                     text("first_request")
                 ),
             );

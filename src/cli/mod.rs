@@ -58,7 +58,8 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
     for name in pipelines {
         match check_one(name, global, &inputs) {
             Ok(n_streams) => {
-                report::line(stdout, format_args!("ok: {name} ({n_streams} streams)"));
+                let streams = report::counted(n_streams as u64, "stream");
+                report::line(stdout, format_args!("ok: {name} ({streams})"));
             }
             // The other files are checked too, so that one command shows everything.
             Err(err) => {

@@ -234,7 +234,7 @@ fn status(stream: &StreamReport) -> &'static str {
 }
 
 /// A number with its word in the singular or plural.
-fn counted(n: u64, word: &str) -> String {
+pub(super) fn counted(n: u64, word: &str) -> String {
     if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 

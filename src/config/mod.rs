@@ -129,7 +129,8 @@ pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
     let invalid =
         |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.to_owned() };
     let node = node::Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
-    let node::Reading { value, problems, removed: _ } = node.read::<PipelineSpec>();
+    let node::Reading { value, mut problems, removed: _ } = node.read::<PipelineSpec>();
+    problems.sort_by_key(|it| it.place);
     let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
     let vars = spec.vars.into_iter().map(|(name, var)| VarSummary {
         name,
@@ -153,7 +154,9 @@ pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
 
 /// The JSON Schema of pipeline files, as `pipelines/schema.json` publishes it.
 pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(PipelineSpec).to_value()
+    let mut schema = schemars::schema_for!(PipelineSpec).to_value();
+    shape::allow_bare_choices(&mut schema);
+    schema
 }
 
 /// Reads a start such as `2024-07-25`, an RFC 3339 instant, or `90d` back from now.

@@ -10,6 +10,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value},
 };
+use serde_json::{Value, json};
 
 use super::spec::{QueryBlockSpec, QuerySpec};
 
@@ -230,5 +231,33 @@ impl JsonSchema for QuerySpec {
         let scalar = generator.subschema_for::<Scalar>();
         let block = generator.subschema_for::<QueryBlockSpec>();
         json_schema!({ "anyOf": [scalar, { "type": "array", "items": scalar }, block] })
+    }
+}
+
+/// Lets a choice whose settings all have defaults be its name alone in the JSON Schema, as the
+/// reader does: `type: date` is `type: { date: {} }`.
+pub(super) fn allow_bare_choices(schema: &mut Value) {
+    let Some(definitions) = schema.get("$defs").cloned() else { return };
+    let needs_nothing = |settings: &Value| {
+        let reference = settings["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/"));
+        let settings = reference.and_then(|it| definitions.get(it)).unwrap_or(settings);
+        settings["type"] == "object" && settings.get("required").is_none()
+    };
+    for definition in schema["$defs"].as_object_mut().into_iter().flat_map(|it| it.values_mut()) {
+        let Some(choices) = definition.get_mut("oneOf").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        let bare: Vec<Value> = choices
+            .iter()
+            .filter_map(|choice| {
+                let (name, settings) = choice["properties"].as_object()?.iter().next()?;
+                let bare = || {
+                    let text = choice["description"].clone();
+                    json!({ "type": "string", "const": name, "description": text })
+                };
+                needs_nothing(settings).then(bare)
+            })
+            .collect();
+        choices.extend(bare);
     }
 }

@@ -4,10 +4,15 @@ use std::collections::HashSet;
 
 use crate::plan::PageFacts;
 
+/// How many records of one slice are told apart, so that its ledger stays small: 16 MB at most. A
+/// larger slice is checked page by page, and says of itself that it was not reconciled.
+const TOLD_APART: usize = 1 << 20;
+
 /// The count of one slice while it is read.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     keyed: bool,
+    is_too_large: bool,
     pages: u64,
     records: u64,
     seen: HashSet<u64>,
@@ -55,7 +60,11 @@ impl Ledger {
         if facts.identities.is_empty() {
             return PageNews::New;
         }
-        if self.keyed {
+        if self.keyed && !self.is_too_large && self.seen.len() >= TOLD_APART {
+            self.is_too_large = true;
+            self.seen = HashSet::new();
+        }
+        if self.keyed && !self.is_too_large {
             let before = self.seen.len();
             self.seen.extend(&facts.identities);
             return if self.seen.len() == before { PageNews::Repeated } else { PageNews::New };
@@ -74,7 +83,7 @@ impl Ledger {
 
     /// Records so far, without repetitions where the stream has a key.
     pub(super) fn distinct(&self) -> u64 {
-        if self.keyed { self.seen.len() as u64 } else { self.records }
+        if self.keyed && !self.is_too_large { self.seen.len() as u64 } else { self.records }
     }
 
     /// Pages so far.
@@ -94,6 +103,8 @@ impl Ledger {
             Some(expected) if self.distinct() < expected => {
                 Verdict::Short { expected, found: self.distinct() }
             }
+            // Among so many records repetitions could stand for missing ones.
+            Some(_) if self.is_too_large => Verdict::Unreconciled,
             Some(_) => Verdict::Complete,
         }
     }
@@ -163,6 +174,18 @@ mod tests {
         ledger.add(&page(&[7, 8]), Some(4));
 
         assert_eq!(ledger.add(&page(&[7, 8]), Some(4)), PageNews::Repeated);
+    }
+
+    #[test]
+    fn a_slice_too_large_to_tell_its_records_apart_says_so_and_still_sees_a_repeated_page() {
+        let mut ledger = Ledger::new(true);
+        let many: Vec<u64> = (0..TOLD_APART as u64).collect();
+        ledger.add(&page(&many), Some(TOLD_APART as u64 + 2));
+
+        assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::New);
+        assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::Repeated);
+        assert_eq!(ledger.verdict(), Verdict::Unreconciled);
+        assert!(ledger.seen.is_empty());
     }
 
     #[test]

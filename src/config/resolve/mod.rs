@@ -210,7 +210,10 @@ impl Resolver<'_> {
     fn destination(&mut self, spec: DestinationSpec) -> Option<DestinationPlan> {
         let DestinationSpec { path, formats, target_file_mb } = spec;
         let path = match path {
-            Some(path) => self.text("destination.path", &path, Secrecy::Refused)?,
+            Some(path) => match self.text("destination.path", &path, Secrecy::Refused) {
+                None if self.tolerant() => "output".to_owned(),
+                text => text?,
+            },
             None => "output".to_owned(),
         };
         if path.is_empty() {

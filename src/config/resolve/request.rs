@@ -48,7 +48,9 @@ impl Resolver<'_> {
                 Secrecy::Refused,
                 Escape::PathSegment,
             )
-            .map(|it| it.template);
+            .map(|it| it.template)
+            // A variable without a value must not take the stream out of the plan.
+            .or_else(|| self.tolerant().then(|| Template::Constant("unset".into())));
         let query = query
             .iter()
             .filter_map(|(name, value)| {

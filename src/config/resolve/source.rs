@@ -33,10 +33,13 @@ impl Resolver<'_> {
         let limits = self.limits(&limits);
         let retry = self.retry(&retry);
         let responses = self.responses("source.responses", &responses);
+        // What a variable without a value leaves open must not keep the file from being valid.
+        let open = self.tolerant();
+        let left_open = || Url::parse("https://unset.invalid").ok().filter(|_| open);
         Some(SourcePlan {
-            base_url: base_url?,
+            base_url: base_url.or_else(left_open)?,
             allow_http,
-            auth: auth?,
+            auth: auth.or(open.then_some(AuthPlan::None))?,
             headers,
             limits,
             retry,

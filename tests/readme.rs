@@ -1,0 +1,182 @@
+//! What README.md says is what the program does: its example, its tables, its query.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+
+use std::{collections::BTreeSet, fs};
+
+use tracklake::config::{self, Inputs};
+
+fn readme() -> String {
+    fs::read_to_string("README.md").unwrap()
+}
+
+/// The blocks of code that begin with this line.
+fn blocks(text: &str, fence: &str) -> Vec<String> {
+    let start = format!("\n{fence}\n");
+    let rest = text.split(&start).skip(1);
+    rest.filter_map(|it| it.split_once("```")).map(|(block, _)| block.to_owned()).collect()
+}
+
+/// The cells of the rows of a table, without its head, that follows a line.
+fn table_after<'a>(text: &'a str, line: &str) -> Vec<Vec<&'a str>> {
+    let (_, rest) = text.split_once(line).unwrap();
+    let rows = rest.lines().skip_while(|it| !it.starts_with('|'));
+    let rows = rows.take_while(|it| it.starts_with('|')).skip(2);
+    rows.map(|it| it.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+}
+
+#[test]
+fn the_example_pipeline_is_sound() {
+    let inputs = ["ACME_TOKEN", "ACME_PROJECT"].map(|it| (it.to_owned(), "a-value".to_owned()));
+    let text = readme();
+    let examples = blocks(&text, "```yaml");
+    assert!(!examples.is_empty());
+
+    for example in examples {
+        let plan = config::parse(&example, &Inputs::new(inputs.clone())).unwrap();
+
+        assert_eq!(plan.streams.len(), 1);
+    }
+}
+
+#[test]
+fn the_example_pipeline_is_that_of_the_console_sessions() {
+    let text = readme();
+
+    for file in [
+        "check.in/acme_time.yaml",
+        "list.in/mine/acme_time.yaml",
+        "run.in/pipelines/acme_time.yaml",
+    ] {
+        let kept = fs::read_to_string(format!("tests/cases/{file}")).unwrap();
+
+        assert_eq!(blocks(&text, "```yaml"), [kept], "tests/cases/{file}");
+    }
+}
+
+#[test]
+fn the_tables_of_variables_are_those_of_the_pipelines() {
+    let text = readme();
+
+    for pipeline in ["yandex_tracker", "jira_timesheet", "codearts_req"] {
+        let file = format!("pipelines/{pipeline}.yaml");
+        let summary = config::summarize(file.as_ref()).unwrap();
+
+        let listed = table_after(&text, &format!("\n`{pipeline}`: "));
+
+        let declared: Vec<[String; 4]> = summary
+            .vars
+            .into_iter()
+            .map(|it| {
+                let default = match (it.required, it.default) {
+                    (true, _) => "*required*".to_owned(),
+                    (false, Some(value)) => format!("`{value}`"),
+                    (false, None) => "not set".to_owned(),
+                };
+                let env = format!("`{}`", it.env.unwrap_or_default());
+                [format!("`{}`", it.name), env, default, it.description.unwrap_or_default()]
+            })
+            .collect();
+        assert_eq!(listed, declared, "{pipeline}");
+    }
+}
+
+#[test]
+fn the_streams_that_it_names_are_those_of_the_pipelines() {
+    let text = readme();
+
+    for pipeline in ["yandex_tracker", "jira_timesheet", "codearts_req"] {
+        let file = format!("pipelines/{pipeline}.yaml");
+        let summary = config::summarize(file.as_ref()).unwrap();
+        let start = format!("\n`{pipeline}`: ");
+        let (_, line) = text.split_once(&start).unwrap();
+        let named = line.lines().next().unwrap_or_default().split("**").skip(1).step_by(2);
+
+        let streams = summary.streams.iter().map(|(name, _)| name.as_str());
+        assert!(named.eq(streams), "{pipeline}");
+    }
+}
+
+/// Of the program are 0 and 7, which are no errors, and what `Error::exit_code` gives.
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let source = fs::read_to_string("src/error.rs").unwrap();
+    let (_, codes) = source.split_once("fn exit_code").unwrap();
+    let (codes, _) = codes.split_once("\n    }\n").unwrap();
+    let codes = codes.split("=> ").skip(1).filter_map(|it| it.split(',').next()?.parse().ok());
+    let codes: BTreeSet<u8> = codes.chain([0, 7]).collect();
+
+    let text = readme();
+    let listed = table_after(&text, "\n## Exit codes");
+    let listed: Vec<u8> = listed.iter().map(|it| it[0].parse().unwrap()).collect();
+
+    assert_eq!(listed, codes.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_types_are_those_of_the_schema() {
+    let schema = config::json_schema();
+    let choices = schema["$defs"]["TypeSpec"]["oneOf"].as_array().unwrap().clone();
+    let types: BTreeSet<String> =
+        choices.iter().filter_map(|it| it["const"].as_str()).map(str::to_owned).collect();
+
+    let text = readme();
+    let listed = table_after(&text, "\n## Types");
+    let listed: BTreeSet<String> =
+        listed.iter().map(|it| it[0].trim_matches('`').to_owned()).collect();
+
+    assert_eq!(listed, types);
+}
+
+/// The keys that the tables of "Write a pipeline" explain are keys of the format.
+#[test]
+fn the_keys_that_it_explains_are_those_of_the_schema() {
+    let schema = config::json_schema();
+    let text = readme();
+    let tables = [
+        ("| `slices`", vec!["SlicesSpec"]),
+        ("| `paginate`", vec!["PaginateSpec"]),
+        ("| `columns`", vec!["ColumnSpec"]),
+        ("| `partition_by`", vec!["PartitionSpec"]),
+    ];
+
+    for (line, definitions) in tables {
+        let (_, rest) = text.split_once(line).unwrap();
+        let rows = rest.lines().skip(2).take_while(|it| it.starts_with('|'));
+        let firsts = rows.map(|it| it.split('|').nth(1).unwrap_or_default());
+        let mut listed: Vec<&str> =
+            firsts.flat_map(|it| it.split('`').skip(1).step_by(2)).collect();
+        let mut known = Vec::new();
+        for definition in definitions {
+            let definition = &schema["$defs"][definition];
+            let properties = |it: &serde_json::Value| -> Vec<String> {
+                it["properties"]
+                    .as_object()
+                    .map(|it| it.keys().cloned().collect())
+                    .unwrap_or_default()
+            };
+            known.extend(properties(definition));
+            for choice in definition["oneOf"].as_array().into_iter().flatten() {
+                known.extend(properties(choice));
+                known.extend(choice["const"].as_str().map(str::to_owned));
+            }
+        }
+        known.sort();
+        known.dedup();
+        listed.sort_unstable();
+
+        assert_eq!(listed, known, "{line}");
+    }
+}
+
+#[test]
+fn the_query_is_the_one_that_the_demo_prints() {
+    let demo = fs::read_to_string("src/cli/demo.rs").unwrap();
+    let (_, query) = demo.split_once("  SELECT ").unwrap();
+    let (query, _) = query.split_once(';').unwrap();
+    let query = format!("  SELECT {};", query.replace("{dir}", "output/demo"));
+
+    let text = readme();
+
+    assert_eq!(text.matches(&query).count(), 2, "in what the demo prints, and in Python:\n{query}");
+}
