@@ -79,9 +79,9 @@ impl Suspects {
 }
 
 impl KeyIndex {
-    /// Writes what does not fit in memory in `directory`.
-    pub(super) fn new(store: &Store, directory: &str) -> Self {
-        Self::with_limit(store, directory, LIMIT)
+    /// Holds what fits in about `budget` bytes in memory, and the others in `directory`.
+    pub(super) fn new(store: &Store, directory: &str, budget: usize) -> Self {
+        Self::with_limit(store, directory, (budget / PAIR_BYTES).clamp(4, LIMIT))
     }
 
     fn with_limit(store: &Store, directory: &str, limit: usize) -> Self {

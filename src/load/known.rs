@@ -9,18 +9,27 @@
 
 use super::{index::hash, scope::Bounds, sort::prefix};
 
-/// Keys that are remembered.
+/// Keys that are remembered, at most.
 const LIMIT: usize = 1 << 20;
+/// Bytes of the budget that a key takes.
+const KEY_BYTES: usize = 64;
 
 /// Takes keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeyCollector {
+    limit: usize,
     hashes: Vec<u64>,
     prefixes: Vec<u64>,
     is_over: bool,
 }
 
 impl KeyCollector {
+    /// Remembers what fits in half of `budget` bytes.
+    pub(super) fn new(budget: usize) -> Self {
+        let limit = (budget / KEY_BYTES).clamp(4, LIMIT);
+        Self { limit, hashes: Vec::new(), prefixes: Vec::new(), is_over: false }
+    }
+
     /// Takes the key of a row.
     pub(super) fn push(&mut self, key: &[u8]) {
         if self.is_over {
@@ -28,22 +37,22 @@ impl KeyCollector {
         }
         self.hashes.push(hash(key));
         self.prefixes.push(prefix(key));
-        if self.hashes.len() >= 2 * LIMIT {
+        if self.hashes.len() >= 2 * self.limit {
             sort(&mut self.hashes);
             sort(&mut self.prefixes);
-            self.is_over = self.hashes.len() > LIMIT;
+            self.is_over = self.hashes.len() > self.limit;
         }
-        if self.prefixes.len() >= 2 * LIMIT {
+        if self.prefixes.len() >= 2 * self.limit {
             sort(&mut self.prefixes);
         }
     }
 
     /// The keys; `first` is the position of the key's first column.
     pub(super) fn finish(self, first: Option<usize>) -> KnownKeys {
-        let Self { mut hashes, mut prefixes, is_over } = self;
+        let Self { limit, mut hashes, mut prefixes, is_over } = self;
         let Some(first) = first else { return KnownKeys::None };
         sort(&mut hashes);
-        if is_over || hashes.len() > LIMIT {
+        if is_over || hashes.len() > limit {
             return KnownKeys::All;
         }
         if hashes.is_empty() {
@@ -103,7 +112,7 @@ mod tests {
     #[test]
     fn keys_that_came_are_known_and_others_are_not() {
         for count in [1u64, 3, 1_000] {
-            let mut keys = KeyCollector::default();
+            let mut keys = KeyCollector::new(1 << 20);
             for key in (0..count).chain(0..count) {
                 keys.push(&key.to_be_bytes());
             }
@@ -112,7 +121,7 @@ mod tests {
                 assert_eq!(hashes.contain(hash(&key.to_be_bytes())), key < count, "{key}");
             }
         }
-        assert!(matches!(KeyCollector::default().finish(Some(0)), KnownKeys::None));
-        assert!(matches!(KeyCollector::default().finish(None), KnownKeys::None));
+        assert!(matches!(KeyCollector::new(1 << 20).finish(Some(0)), KnownKeys::None));
+        assert!(matches!(KeyCollector::new(1 << 20).finish(None), KnownKeys::None));
     }
 }

@@ -1,6 +1,7 @@
 //! One suite for every format.
 
 mod crash;
+mod merge;
 mod support;
 
 use std::{
