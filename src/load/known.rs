@@ -68,7 +68,7 @@ impl KeyCollector {
             table[usize::try_from(bit / 64).unwrap_or_default()] |= 1 << (bit % 64);
         }
         let bounds = Bounds::new(first, prefixes.into_iter().map(|it| (it, it)).collect());
-        KnownKeys::Some(Hashes { hashes, table, shift }, bounds)
+        KnownKeys::Some(Hashes { sorted: hashes, table, shift }, bounds)
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) enum KnownKeys {
 /// Hashes of keys.
 #[derive(Debug)]
 pub(super) struct Hashes {
-    hashes: Vec<u64>,
+    sorted: Vec<u64>,
     table: Vec<u64>,
     shift: u32,
 }
@@ -101,7 +101,7 @@ impl Hashes {
     pub(super) fn contain(&self, hash: u64) -> bool {
         let bit = hash >> self.shift;
         let word = self.table[usize::try_from(bit / 64).unwrap_or_default()];
-        word >> (bit % 64) & 1 == 1 && self.hashes.binary_search(&hash).is_ok()
+        word >> (bit % 64) & 1 == 1 && self.sorted.binary_search(&hash).is_ok()
     }
 }
 

@@ -273,3 +273,31 @@ impl Contest {
         self.is_in_scope = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_meeting_has_its_verdict() {
+        use Verdict::{Add, Keep, Outdated, Remove, Unchanged, Update};
+
+        let both = |stands, age| Meeting::Both { stands, age };
+        let (within, outside) = (Stands::InScope, Stands::Outside);
+        //                                              append    merge     replace
+        for (meeting, expected) in [
+            (Meeting::OnlyNew, [Add, Add, Add]),
+            (Meeting::OnlyOld(within), [Remove, Remove, Remove]),
+            (Meeting::OnlyOld(outside), [Keep, Keep, Keep]),
+            (Meeting::Same, [Unchanged, Unchanged, Unchanged]),
+            (both(within, Ordering::Less), [Update, Update, Update]),
+            (both(within, Ordering::Greater), [Update, Update, Update]),
+            (both(outside, Ordering::Less), [Outdated, Outdated, Update]),
+            (both(outside, Ordering::Equal), [Outdated, Update, Update]),
+            (both(outside, Ordering::Greater), [Outdated, Update, Update]),
+        ] {
+            let rules = [Rule::Append, Rule::Merge, Rule::Replace];
+            assert_eq!(rules.map(|it| verdict(it, meeting)), expected, "{meeting:?}");
+        }
+    }
+}

@@ -37,6 +37,7 @@ mod quarantine;
 mod rows;
 mod scope;
 mod sort;
+mod spill;
 mod split;
 mod spool;
 mod standing;

@@ -242,12 +242,11 @@ fn shapes(list: &[Scope], stream: &Name, schema: &Schema) -> Result<Vec<Shape>, 
             range = (days(*first), days(*last));
         }
         let known = shapes.iter().position(|it| it.equals == columns && it.date == date);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                shapes.push(Shape::new(columns, date, schema).map_err(failed)?);
-                shapes.len() - 1
-            }
+        let at = if let Some(at) = known {
+            at
+        } else {
+            shapes.push(Shape::new(columns, date, schema).map_err(failed)?);
+            shapes.len() - 1
         };
         shapes[at].add(&equals, range, schema).map_err(failed)?;
     }
@@ -409,4 +408,130 @@ fn coerce(value: &ScopeValue, kind: &DataType) -> Option<ArrayRef> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{array::RecordBatch, datatypes::Field};
+
+    use super::*;
+
+    fn table() -> RecordBatch {
+        let day = DAY * MICROS;
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(Int64Array::from(vec![Some(41), Some(42), None]))),
+            ("mode", Arc::new(StringArray::from(vec![Some("view"), Some("41"), None]))),
+            ("done", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
+            ("hours", Arc::new(Float64Array::from(vec![Some(1.5), Some(41.0), None]))),
+            ("day", Arc::new(Date32Array::from(vec![Some(10), Some(11), None]))),
+            (
+                "at",
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![Some(11 * day - 1), Some(11 * day), None])
+                        .with_timezone("UTC"),
+                ),
+            ),
+        ];
+        let field =
+            |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
+        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+        let arrays = columns.into_iter().map(|it| it.1).collect();
+        RecordBatch::try_new(Arc::new(schema), arrays).unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn equals(pairs: &[(&str, ScopeValue)]) -> Scope {
+        let equals = pairs.iter().map(|(column, value)| (name(column), value.clone())).collect();
+        Scope { equals, dates: None }
+    }
+
+    fn between(column: &str, first: u32, last: u32) -> Scope {
+        let date = |day| NaiveDate::from_ymd_opt(1970, 1, day).unwrap();
+        Scope { equals: Vec::new(), dates: Some((name(column), date(first), date(last))) }
+    }
+
+    fn text(text: &str) -> ScopeValue {
+        ScopeValue::Text(text.to_owned())
+    }
+
+    #[track_caller]
+    fn check(scopes: &ReadScopes, expected: [bool; 3]) {
+        let table = table();
+        let predicate = Predicate::new(scopes, &name("s"), table.schema_ref()).unwrap();
+        assert_eq!(predicate.of_batch(&table), expected, "{scopes:?}");
+        // Bounds may let too much in, and never too little.
+        for (at, is_in) in expected.into_iter().enumerate() {
+            let row = table.slice(at, 1);
+            let Some(bounds) = predicate.bounds() else { continue };
+            let may = bounds.iter().any(|it| {
+                let value = row.column(it.column);
+                it.may_meet(value, value).unwrap()
+            });
+            assert!(may || !is_in, "{scopes:?} {at}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_compared_as_one_of_the_columns_type() {
+        for (column, value, expected) in [
+            ("id", ScopeValue::Int(41), [true, false, false]),
+            ("id", text("41"), [true, false, false]),
+            ("id", text("041"), [false; 3]),
+            ("id", text("view"), [false; 3]),
+            ("id", ScopeValue::Bool(true), [false; 3]),
+            ("id", ScopeValue::Null, [false, false, true]),
+            ("mode", text("view"), [true, false, false]),
+            ("mode", ScopeValue::Int(41), [false, true, false]),
+            ("mode", ScopeValue::Null, [false, false, true]),
+            ("done", ScopeValue::Bool(false), [false, true, false]),
+            ("done", text("true"), [true, false, false]),
+            ("hours", text("1.5"), [true, false, false]),
+            ("hours", ScopeValue::Int(41), [false, true, false]),
+            ("day", text("1970-01-11"), [true, false, false]),
+            ("at", text("1970-01-12T01:00:00+01:00"), [false, true, false]),
+            ("at", text("yesterday"), [false; 3]),
+        ] {
+            check(&ReadScopes::These(vec![equals(&[(column, value)])]), expected);
+        }
+    }
+
+    #[test]
+    fn both_dates_are_included_and_an_instant_has_its_date_in_utc() {
+        for (column, first, last, expected) in [
+            ("day", 11, 11, [true, false, false]),
+            ("day", 11, 12, [true, true, false]),
+            ("day", 12, 11, [false; 3]),
+            ("at", 11, 11, [true, false, false]),
+            ("at", 12, 31, [false, true, false]),
+        ] {
+            check(&ReadScopes::These(vec![between(column, first, last)]), expected);
+        }
+    }
+
+    #[test]
+    fn all_parts_of_a_scope_hold_and_one_scope_is_enough() {
+        let both = equals(&[("id", ScopeValue::Int(41)), ("mode", text("view"))]);
+        let neither = equals(&[("id", ScopeValue::Int(41)), ("mode", text("41"))]);
+        let dated = Scope { dates: between("day", 11, 11).dates, ..both.clone() };
+        let late = Scope { dates: between("day", 12, 12).dates, ..both.clone() };
+        let null = equals(&[("done", ScopeValue::Null)]);
+        check(&ReadScopes::These(vec![both.clone()]), [true, false, false]);
+        check(&ReadScopes::These(vec![neither.clone()]), [false; 3]);
+        check(&ReadScopes::These(vec![dated]), [true, false, false]);
+        check(&ReadScopes::These(vec![late]), [false; 3]);
+        check(&ReadScopes::These(vec![neither.clone(), both.clone(), null]), [true, false, true]);
+        check(&ReadScopes::AllBut(vec![both, neither]), [false, true, true]);
+    }
+
+    #[test]
+    fn everything_and_nothing_need_no_column() {
+        check(&ReadScopes::Nothing, [false; 3]);
+        check(&ReadScopes::These(Vec::new()), [false; 3]);
+        check(&ReadScopes::AllBut(Vec::new()), [true; 3]);
+        check(&ReadScopes::These(vec![Scope::default()]), [true; 3]);
+        check(&ReadScopes::AllBut(vec![Scope::default()]), [false; 3]);
+    }
 }

@@ -14,23 +14,18 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BinaryHeap},
-    fs::File,
-    io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _},
     ops::Range,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
 };
 
 use super::{
     WriteError,
     partition::Ordinal,
-    store::{Store, io_error},
+    spill::{Extent, Run, RunReader, RunWriter, word},
+    store::Store,
 };
 
 /// How many runs are merged at once.
 const FAN_IN: usize = 64;
-/// The read buffer of a run.
-const READ_BYTES: usize = 1 << 16;
 
 /// A row: its partition, and columns that compare as bytes, the key's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,139 +210,6 @@ pub(super) fn prefix(bytes: &[u8]) -> u64 {
     let len = bytes.len().min(8);
     first[..len].copy_from_slice(&bytes[..len]);
     u64::from_be_bytes(first)
-}
-
-/// Lengths in a buffer: an Arrow array of text is below 2 GiB, so a row of them is below 4 GiB
-/// unless a record is larger than any response may be.
-fn word(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-/// A sorted run in a temporary file.
-#[derive(Debug)]
-struct Run {
-    directory: PathBuf,
-    /// Readers of several partitions share its position.
-    file: Mutex<File>,
-    extents: Vec<Extent>,
-    rows: u64,
-    level: u32,
-}
-
-/// Where a run has the rows of a partition.
-#[derive(Debug)]
-struct Extent {
-    partition: Ordinal,
-    start: u64,
-    end: u64,
-    rows: u64,
-}
-
-struct RunWriter {
-    directory: PathBuf,
-    writer: BufWriter<File>,
-    extents: Vec<Extent>,
-    bytes: u64,
-    rows: u64,
-}
-
-impl RunWriter {
-    fn new(store: &Store, directory: &str) -> Result<Self, WriteError> {
-        let temporary = store.temporary(directory)?;
-        let writer = BufWriter::with_capacity(1 << 18, temporary.file);
-        Ok(Self { directory: temporary.directory, writer, extents: Vec::new(), bytes: 0, rows: 0 })
-    }
-
-    fn write(&mut self, row: Row<'_>) -> Result<(), WriteError> {
-        let mut header = [0; 16];
-        header[..8].copy_from_slice(&row.partition.0.to_le_bytes());
-        header[8..12].copy_from_slice(&word(row.bytes.len()).to_le_bytes());
-        header[12..].copy_from_slice(&word(row.key_len).to_le_bytes());
-        self.rows += 1;
-        let start = self.bytes;
-        self.bytes += (header.len() + row.bytes.len()) as u64;
-        match self.extents.last_mut() {
-            Some(extent) if extent.partition == row.partition => {
-                extent.end = self.bytes;
-                extent.rows += 1;
-            }
-            Some(_) | None => {
-                let (partition, end) = (row.partition, self.bytes);
-                self.extents.push(Extent { partition, start, end, rows: 1 });
-            }
-        }
-        self.writer
-            .write_all(&header)
-            .and_then(|()| self.writer.write_all(row.bytes))
-            .map_err(io_error("write a temporary file in", &self.directory))
-    }
-
-    fn finish(self, level: u32) -> Result<Run, WriteError> {
-        let Self { directory, writer, extents, bytes: _, rows } = self;
-        let file = writer
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .map_err(io_error("write a temporary file in", &directory))?;
-        Ok(Run { directory, file: Mutex::new(file), extents, rows, level })
-    }
-}
-
-/// Reads a run, or the part of it that is one partition's.
-#[derive(Debug)]
-struct RunReader<'a> {
-    directory: &'a PathBuf,
-    reader: BufReader<Part<'a>>,
-    left: u64,
-}
-
-/// A part of a file that others read, too.
-#[derive(Debug)]
-struct Part<'a> {
-    file: &'a Mutex<File>,
-    at: u64,
-}
-
-impl Read for Part<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read(bytes)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl<'a> RunReader<'a> {
-    fn new(run: &'a Run) -> Self {
-        let end = run.extents.last().map_or(0, |it| it.end);
-        Self::part(run, 0, end, run.rows)
-    }
-
-    fn part(run: &'a Run, start: u64, end: u64, rows: u64) -> Self {
-        let bytes = usize::try_from(end - start).unwrap_or(READ_BYTES).min(READ_BYTES);
-        let part = Part { file: &run.file, at: start };
-        let reader = BufReader::with_capacity(bytes, part);
-        Self { directory: &run.directory, reader, left: rows }
-    }
-
-    /// Reads the next row into `head`, or says that there is none.
-    fn read(&mut self, head: &mut Head) -> Result<bool, WriteError> {
-        if self.left == 0 {
-            return Ok(false);
-        }
-        self.left -= 1;
-        let mut read = || {
-            let mut header = [0; 16];
-            self.reader.read_exact(&mut header)?;
-            let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3, k0, k1, k2, k3] = header;
-            head.partition = Ordinal(u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]));
-            head.key_len = u32::from_le_bytes([k0, k1, k2, k3]) as usize;
-            head.bytes.resize(u32::from_le_bytes([l0, l1, l2, l3]) as usize, 0);
-            self.reader.read_exact(&mut head.bytes)
-        };
-        read().map_err(io_error("read a temporary file in", self.directory))?;
-        Ok(true)
-    }
 }
 
 /// Rows that can be read in order, all of them or those of one partition, and more than once.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod merge;
+mod model;
 mod support;
 
 use std::{
@@ -16,7 +17,7 @@ use parquet::{
     basic::Encoding,
     file::reader::{FileReader as _, SerializedFileReader},
 };
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{collection::vec, prelude::*};
 
 use serde_json::Value;
 
@@ -25,8 +26,8 @@ use crate::plan::{
     CsvCompression, CsvPlan, FormatPlan, PartitionUnit, ReplaceScope, StreamPlan, WriteMode,
 };
 use support::{
-    FORMATS, JULY, NULL, TestRow, append, batch, csv_text, destination_plan, name, names, read,
-    row, stream, tree, visible, writer,
+    FORMATS, JULY, NULL, TestRow, any_row, append, batch, csv_text, destination_plan, name, names,
+    read, row, stream, tree, visible, writer,
 };
 
 /// Everything was read: the dataset becomes what came.
@@ -516,25 +517,6 @@ fn rejected_records_are_kept_with_their_reasons() {
         lines[0],
         r#"{"run":"../r1","stream":"s","slice":"TREK-1","page":0,"position":3,"column":"start","reason":"expected an instant","raw":"{\"id\":\n41"}"#
     );
-}
-
-fn any_row() -> impl Strategy<Value = TestRow> {
-    (
-        option::weighted(0.9, 0i64..40),
-        option::weighted(0.8, prop_oneof![Just(String::new()), "[ab,\"\n]{0,3}", "x{30,50}"]),
-        option::weighted(0.3, prop_oneof![Just(0.5), Just(-1.0)]),
-        option::weighted(0.3, any::<bool>()),
-        option::weighted(0.8, 0i32..3),
-        option::weighted(0.9, 0i64..4),
-    )
-        .prop_map(|(id, name, price, done, day, start)| TestRow {
-            id,
-            name,
-            price,
-            done,
-            day,
-            start: start.map(|day| JULY + day * 86_400_000_000),
-        })
 }
 
 /// What the files of `rows` must be, the slow way, and how many rows are lost to each reason.

@@ -13,11 +13,12 @@ use crate::{
 const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
 
 fn old() -> Vec<TestRow> {
-    vec![row(1, 0, "old"), row(2, 1, "old")]
+    vec![row(1, 0, "old"), row(2, 1, "old"), row(3, 2, "old"), row(5, 5, "old")]
 }
 
 fn new() -> Vec<TestRow> {
-    vec![row(1, 0, "new, and longer"), row(4, 3, "new")]
+    // Updated, re-dated so that a partition goes, added.
+    vec![row(1, 0, "new, and longer"), row(2, 2, "old"), row(4, 3, "new")]
 }
 
 fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> {

@@ -1,381 +1,292 @@
-//! Runs one after the other, held against a model that knows nothing of files.
+//! Named cases of merging: what is written, what is refused, what is found wrong.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use chrono::{Days, NaiveDate};
-use proptest::{collection::vec, option, prelude::*};
+use chrono::NaiveDate;
 use serde_json::{Value, json};
 
 use super::{
-    any_row,
-    support::{self, FORMATS, JULY, NULL, TestRow, append, batch, name, read, row, stream},
+    model::{ModelCounts, Run, counts, files, merge_by, stage},
+    support::{self, FORMATS, NULL, TestRow, append, batch, name, read, row, stream},
 };
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, StagedStream, WriteError},
+    load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
-        ReplaceScope, StreamPlan, WriteMode,
+        StreamPlan, WriteMode,
     },
 };
 
-const DAY: i64 = 86_400_000_000;
 const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
 
-fn merge_by(newest_by: Option<&str>) -> WriteMode {
-    WriteMode::Merge { key: vec![name("id")], newest_by: newest_by.map(name) }
+fn run(mode: WriteMode, scopes: ReadScopes, rows: &[TestRow]) -> Run {
+    Run { mode, scopes, rewrite: Rewrite::Changed, rows: rows.to_vec(), budget: 1 << 20 }
 }
 
-fn replace(key: &[&str]) -> WriteMode {
-    let key = key.iter().map(|it| name(it)).collect();
-    WriteMode::Replace { scope: ReplaceScope::Slice, key }
+fn publish(path: &Path, formats: &[FormatPlan], run: &Run) -> StagedCounts {
+    let destination = support::open(path, formats);
+    let staged = stage(&destination, run);
+    let found = StagedCounts(counts(&staged), staged.changed_partitions, staged.files.len());
+    staged.publish(&Value::Null).unwrap();
+    found
 }
 
-/// One run.
-#[derive(Debug, Clone)]
-struct Run {
-    mode: WriteMode,
-    scopes: ReadScopes,
-    rewrite: Rewrite,
-    rows: Vec<TestRow>,
-    budget: usize,
+/// Counts, changed partitions, staged files.
+#[derive(Debug)]
+struct StagedCounts(ModelCounts, u64, usize);
+
+fn all(path: &Path) -> Vec<TestRow> {
+    read(path, FORMATS[0]).into_values().flatten().collect()
 }
 
-/// What a run should say about its rows, in the order of [`counts`].
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ModelCounts {
-    duplicates: u64,
-    superseded: u64,
-    added: u64,
-    updated: u64,
-    unchanged: u64,
-    outdated: u64,
-    removed: u64,
-    redated: u64,
-    stood: u64,
-    rows: u64,
-}
+#[test]
+fn a_run_that_brings_nothing_new_writes_no_file_but_its_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = [row(1, 0, "a"), row(2, 1, "b")];
+    publish(dir.path(), &BOTH, &run(merge_by(None), ReadScopes::Nothing, &rows));
+    let before = files(dir.path());
 
-fn counts(staged: &StagedStream) -> ModelCounts {
-    ModelCounts {
-        duplicates: staged.duplicates,
-        superseded: staged.superseded,
-        added: staged.added,
-        updated: staged.updated,
-        unchanged: staged.unchanged,
-        outdated: staged.outdated,
-        removed: staged.removed,
-        redated: staged.redated,
-        stood: staged.stood,
-        rows: staged.rows,
+    for rows in [&rows[..], &rows[1..], &[]] {
+        let destination = support::open(dir.path(), &BOTH);
+        let staged = stage(&destination, &run(merge_by(None), ReadScopes::Nothing, rows));
+        assert_eq!(staged.unchanged, rows.len() as u64);
+        let published = staged.publish(&json!({ "cursor": rows.len() })).unwrap();
+        assert_eq!((published.rows, published.partitions), (2, 2));
+        assert_eq!((published.files, published.bytes, published.changed_partitions), (0, 0, 0));
+        let state = destination.state(&name("s")).unwrap();
+        assert_eq!(state, Some(json!({ "cursor": rows.len() })));
+        assert_eq!(files(dir.path()), before);
     }
+    let destination = support::open(dir.path(), &BOTH);
+    assert_eq!(destination.state(&name("other")).unwrap(), None);
 }
 
-fn partition(row: &TestRow) -> String {
-    row.start.map_or(NULL.to_owned(), |it| format!("date=2024-07-{}", 25 + (it - JULY) / DAY))
+#[test]
+fn a_dataset_that_loses_its_last_row_keeps_its_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = ReadScopes::AllBut(Vec::new());
+    publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
+
+    let found = publish(dir.path(), &BOTH, &run(append(), whole.clone(), &[]));
+
+    assert_eq!((found.0.removed, found.0.rows), (1, 0));
+    let empty = BTreeMap::from([(NULL.to_owned(), Vec::new())]);
+    assert_eq!(read(dir.path(), FORMATS[0]), empty);
+    let before = files(dir.path());
+    let again = publish(dir.path(), &BOTH, &run(append(), whole, &[]));
+    assert_eq!((again.1, again.2), (0, 0), "{again:?}");
+    assert_eq!(files(dir.path()), before);
+    publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
+    assert_eq!(all(dir.path()), [row(1, 0, "a")]);
+    assert!(!read(dir.path(), FORMATS[1]).contains_key(NULL));
 }
 
-/// Rows by partition, each in the order of files.
-fn partitions(rows: &[TestRow]) -> BTreeMap<String, Vec<TestRow>> {
-    let mut sorted = rows.to_vec();
-    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
-    let mut partitions = BTreeMap::<String, Vec<TestRow>>::new();
-    for row in sorted {
-        partitions.entry(partition(&row)).or_default().push(row);
-    }
-    partitions
-}
-
-fn holds(scope: &Scope, row: &TestRow) -> bool {
-    let equal = scope.equals.iter().all(|(column, value)| match column.as_str() {
-        "id" => match value {
-            ScopeValue::Null => row.id.is_none(),
-            ScopeValue::Int(number) => row.id == Some(*number),
-            ScopeValue::Text(text) => row.id.is_some_and(|it| it.to_string() == *text),
-            ScopeValue::Bool(_) => false,
-        },
-        "name" => match value {
-            ScopeValue::Null => row.name.is_none(),
-            ScopeValue::Int(number) => row.name == Some(number.to_string()),
-            ScopeValue::Text(text) => row.name.as_ref() == Some(text),
-            ScopeValue::Bool(flag) => row.name == Some(flag.to_string()),
-        },
-        "done" => match value {
-            ScopeValue::Null => row.done.is_none(),
-            ScopeValue::Bool(flag) => row.done == Some(*flag),
-            ScopeValue::Text(_) | ScopeValue::Int(_) => false,
-        },
-        other => panic!("{other}"),
-    });
-    let dated = scope.dates.as_ref().is_none_or(|(column, first, last)| {
-        let day = match column.as_str() {
-            "day" => row.day.map(i64::from),
-            _ => row.start.map(|it| it.div_euclid(DAY)),
-        };
-        let date = |days: i64| {
-            NaiveDate::default().checked_add_days(Days::new(days.unsigned_abs())).unwrap()
-        };
-        day.is_some_and(|it| *first <= date(it) && date(it) <= *last)
-    });
-    equal && dated
-}
-
-fn was_read(scopes: &ReadScopes, row: &TestRow) -> bool {
-    match scopes {
-        ReadScopes::Nothing => false,
-        ReadScopes::These(list) => list.iter().any(|it| holds(it, row)),
-        ReadScopes::AllBut(list) => !list.iter().any(|it| holds(it, row)),
-    }
-}
-
-/// What stands after a run, the slow way.
-fn model(standing: &[TestRow], run: &Run) -> (Vec<TestRow>, ModelCounts) {
-    let mut counts = ModelCounts::default();
-    let in_scope = |it: &TestRow| was_read(&run.scopes, it);
-    counts.stood = standing.iter().filter(|it| in_scope(it)).count() as u64;
-    let key = match &run.mode {
-        WriteMode::Append { key }
-        | WriteMode::Merge { key, .. }
-        | WriteMode::Replace { key, .. } => key,
+#[test]
+fn files_of_several_parts_and_row_groups_are_merged_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = support::destination_plan(dir.path(), &BOTH[..1]);
+    plan.target_file_bytes = 10_000;
+    let write = |rows: &[TestRow]| {
+        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
+        writer.write(batch(rows)).unwrap();
+        let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap();
+        staged.publish(&Value::Null).unwrap()
     };
-    let mut rows = Vec::new();
-    if key.is_empty() {
-        let (mut old, kept): (Vec<_>, Vec<_>) = standing.iter().cloned().partition(in_scope);
-        for row in &run.rows {
-            if let Some(at) = old.iter().position(|it| it == row) {
-                old.swap_remove(at);
-                counts.unchanged += 1;
-            } else {
-                counts.added += 1;
-            }
-        }
-        counts.removed = old.len() as u64;
-        rows = kept;
-        rows.extend(run.rows.iter().cloned());
-        counts.rows = rows.len() as u64;
-        return (rows, counts);
-    }
+    let text = |id: i64| format!("{:x}", i128::from(id.wrapping_mul(0x1E37_79B9_7F4A_7C15)).pow(2));
+    let old: Vec<TestRow> = (0..100_000).map(|id| row(2 * id, 0, &text(id))).collect();
+    assert!(write(&old).files > 10);
 
-    let has_newest = matches!(run.mode, WriteMode::Merge { newest_by: Some(_), .. });
-    let newest = |it: &TestRow| if has_newest { it.day } else { None };
-    let compare = |a: &TestRow, b: &TestRow| {
-        (newest(a), a).partial_cmp(&(newest(b), b)).unwrap_or(Ordering::Equal)
-    };
-    let ids: BTreeSet<Option<i64>> = standing.iter().chain(&run.rows).map(|it| it.id).collect();
-    for id in ids {
-        let mut new: Vec<&TestRow> = run.rows.iter().filter(|it| it.id == id).collect();
-        new.sort_by(|a, b| compare(a, b));
-        for pair in new.windows(2) {
-            *if pair[0] == pair[1] { &mut counts.duplicates } else { &mut counts.superseded } += 1;
-        }
-        let mut old: Vec<&TestRow> = standing.iter().filter(|it| it.id == id).collect();
-        old.sort_by(|a, b| in_scope(b).cmp(&in_scope(a)).then(compare(a, b)));
-        counts.removed += old.len().saturating_sub(1) as u64;
-        let (new, old) = (new.last().copied(), old.last().copied());
-        let stays = match (old, new) {
-            (None, None) => continue,
-            (None, Some(new)) => {
-                counts.added += 1;
-                Some(new)
-            }
-            (Some(old), None) if in_scope(old) => {
-                counts.removed += 1;
-                None
-            }
-            (Some(old), None) => Some(old),
-            (Some(old), Some(new)) if old == new => {
-                counts.unchanged += 1;
-                Some(old)
-            }
-            (Some(old), Some(new)) => {
-                let new_wins = in_scope(old)
-                    || match run.mode {
-                        WriteMode::Append { .. } => false,
-                        WriteMode::Merge { .. } => newest(new) >= newest(old),
-                        WriteMode::Replace { .. } => true,
-                    };
-                if new_wins {
-                    counts.updated += 1;
-                    counts.redated += u64::from(partition(new) != partition(old));
-                    Some(new)
-                } else {
-                    counts.outdated += 1;
-                    Some(old)
-                }
-            }
-        };
-        rows.extend(stays.cloned());
-    }
-    counts.rows = rows.len() as u64;
-    (rows, counts)
+    let new: Vec<TestRow> = [7, 199_999, 1_001].map(|id| row(id, 0, "new")).to_vec();
+    write(&new);
+
+    let mut expected: Vec<TestRow> = old.into_iter().chain(new).collect();
+    expected.sort_by_key(|it| it.id);
+    assert_eq!(all(dir.path()), expected);
 }
 
-/// What identifies the files of each partition: path, content, and the file itself.
-fn files(path: &Path) -> BTreeMap<String, BTreeSet<(String, u64, Vec<u8>)>> {
-    let mut partitions = BTreeMap::<String, BTreeSet<_>>::new();
-    for (file, content) in support::tree(path) {
-        if file.contains("part-") {
-            let partition = file.rsplit('/').nth(1).unwrap().to_owned();
-            let identity = identity(&path.join(&file));
-            partitions.entry(partition).or_default().insert((file, identity, content));
-        }
-    }
-    partitions
+/// The stream with a column more, at `at`.
+fn wider(at: usize) -> StreamPlan {
+    let mut plan = stream(append());
+    plan.columns.insert(
+        at,
+        ColumnPlan {
+            name: name("note"),
+            from: ColumnSource::Record(JsonPath::default()),
+            kind: ColumnType::String,
+            values: None,
+            description: None,
+        },
+    );
+    plan
 }
 
-#[cfg(unix)]
-fn identity(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let metadata = fs::metadata(path).unwrap();
-    metadata.ino() ^ metadata.mtime_nsec().unsigned_abs()
-}
-
-#[cfg(not(unix))]
-fn identity(_: &Path) -> u64 {
-    0
-}
-
-fn stage(destination: &Destination, run: &Run) -> StagedStream {
-    let mut writer = destination.stream(&stream(run.mode.clone()), run.budget).unwrap();
-    for some in run.rows.chunks(7) {
-        writer.write(batch(some)).unwrap();
-    }
-    writer.finish(&run.scopes, run.rewrite).unwrap()
-}
-
-fn any_scopes() -> impl Strategy<Value = ReadScopes> {
-    let id = prop_oneof![
-        1 => Just(ScopeValue::Null),
-        5 => (0i64..40).prop_map(ScopeValue::Int),
-        3 => (0i64..40).prop_map(|it| ScopeValue::Text(it.to_string())),
-        1 => Just(ScopeValue::Text("07".to_owned())),
-    ]
-    .prop_map(|it| (name("id"), it));
-    let text = prop_oneof![
-        Just(ScopeValue::Null),
-        Just(ScopeValue::Text(String::new())),
-        Just(ScopeValue::Text("a".to_owned())),
-    ]
-    .prop_map(|it| (name("name"), it));
-    let done = any::<bool>().prop_map(|it| (name("done"), ScopeValue::Bool(it)));
-    let equals = prop_oneof![
-        5 => id.clone().prop_map(|it| vec![it]),
-        2 => text.clone().prop_map(|it| vec![it]),
-        2 => done.clone().prop_map(|it| vec![it]),
-        1 => (text, id).prop_map(|(a, b)| vec![a, b]),
-        3 => Just(Vec::new()),
-    ];
-    let july = NaiveDate::from_ymd_opt(2024, 7, 25).unwrap();
-    let dates = prop_oneof![
-        (0u64..4, 0u64..3).prop_map(move |(first, days)| {
-            let first = july + Days::new(first);
-            (name("start"), first, first + Days::new(days))
-        }),
-        (0u64..3, 0u64..3).prop_map(|(first, days)| {
-            let first = NaiveDate::default() + Days::new(first);
-            (name("day"), first, first + Days::new(days))
-        }),
-    ];
-    let scope = (equals, option::of(dates)).prop_map(|(equals, dates)| Scope { equals, dates });
-    prop_oneof![
-        3 => Just(ReadScopes::Nothing),
-        5 => vec(scope.clone(), 0..6).prop_map(ReadScopes::These),
-        2 => vec(scope, 0..3).prop_map(ReadScopes::AllBut),
-    ]
-}
-
-fn any_run() -> impl Strategy<Value = (ReadScopes, Rewrite, Vec<TestRow>, usize, usize)> {
-    (
-        any_scopes(),
-        prop_oneof![9 => Just(Rewrite::Changed), 1 => Just(Rewrite::All)],
-        prop_oneof![vec(any_row(), 0..6), vec(any_row(), 0..80)],
-        prop_oneof![Just(1usize), 100usize..8_000, Just(1 << 20)],
-        0usize..20,
-    )
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    #[test]
-    fn files_are_what_the_model_says_after_every_run(
-        mode in 0usize..5,
-        runs in vec(any_run(), 1..6),
-        parquet_from in prop_oneof![5 => Just(0usize), 1 => 1usize..4],
-    ) {
-        let modes = [
-            append(),
-            merge_by(None),
-            merge_by(Some("day")),
-            replace(&["id"]),
-            replace(&[]),
-        ];
+#[test]
+fn a_column_that_was_added_later_is_null_in_what_stands() {
+    for at in [0, 3, 6] {
         let dir = tempfile::tempdir().unwrap();
-        let mut standing: Vec<TestRow> = Vec::new();
-        let mut last: Option<WriteMode> = None;
-        for (at, (scopes, rewrite, rows, budget, other_mode)) in runs.into_iter().enumerate() {
-            // Now and then a stream gets another write mode, and perhaps another key.
-            let mode = modes.get(other_mode).unwrap_or(&modes[mode]).clone();
-            let run = Run { mode, scopes, rewrite, rows, budget };
-            let formats = if at >= parquet_from { &BOTH[..] } else { &BOTH[1..] };
-            let before = files(dir.path());
-            let (expected, expected_counts) = model(&standing, &run);
+        publish(
+            dir.path(),
+            &BOTH,
+            &run(append(), ReadScopes::Nothing, &[row(1, 0, "a"), row(3, 0, "c"), row(1, 9, "z")]),
+        );
+        let destination = support::open(dir.path(), &BOTH);
+        destination.check(&wider(at)).unwrap();
+        let mut writer = destination.stream(&wider(at), 1 << 20).unwrap();
+        let old = batch(&[row(2, 0, "b")]);
+        let mut arrays = old.columns().to_vec();
+        arrays.insert(at, std::sync::Arc::new(arrow::array::StringArray::from(vec!["new"])));
+        let schema = std::sync::Arc::clone(writer.schema());
+        writer.write(arrow::array::RecordBatch::try_new(schema, arrays).unwrap()).unwrap();
+        // Nothing in the files that stand has a note: all of them are in the scope of null.
+        let null = Scope { equals: vec![(name("note"), ScopeValue::Null)], dates: None };
+        let scopes = ReadScopes::AllBut(vec![null]);
+        let staged = writer.finish(&scopes, Rewrite::Changed).unwrap();
+        assert_eq!((staged.added, staged.removed, staged.changed_partitions), (1, 0, 1));
+        staged.publish(&Value::Null).unwrap();
 
-            let destination = support::open(dir.path(), formats);
-            let staged = stage(&destination, &run);
-
-            prop_assert_eq!(counts(&staged), expected_counts, "{:?}", run);
-            prop_assert_eq!(staged.read, run.rows.len() as u64);
-            prop_assert_eq!(
-                staged.read,
-                staged.duplicates + staged.superseded + staged.added + staged.updated
-                    + staged.unchanged + staged.outdated
-            );
-            let written = staged.files.len();
-            let changed = staged.changed_partitions;
-            prop_assert_eq!(files(dir.path()), before.clone(), "visible before it is published");
-            let published = staged.publish(&json!({ "run": at })).unwrap();
-            prop_assert_eq!(destination.state(&name("s")).unwrap(), Some(json!({ "run": at })));
-            prop_assert_eq!(destination.rows(&name("s")).unwrap(), Some(expected.len() as u64));
-            destination.close();
-
-            let mut model = partitions(&expected);
-            if model.is_empty() {
-                model.insert(NULL.to_owned(), Vec::new());
-            }
-            prop_assert_eq!(published.partitions, model.len() as u64);
-            prop_assert_eq!(&read(dir.path(), FORMATS[1]), &model, "{:?}", run);
-            if at >= parquet_from {
-                prop_assert_eq!(&read(dir.path(), FORMATS[0]), &model, "{:?}", run);
-            }
-            prop_assert_eq!(dir.path().join("_tracklake/p/rows/s").exists() && at >= parquet_from
-                && support::names(dir.path()).iter().any(|it| it.contains("/rows/")), false);
-
-            let key = stream(run.mode.clone()).key().to_vec();
-            let is_same_key =
-                last.as_ref().is_none_or(|it| stream(it.clone()).key() == key.as_slice());
-            let is_whole = run.rewrite == Rewrite::All || !is_same_key || at == parquet_from;
-            if !is_whole {
-                let stood = partitions(&standing);
-                let names: BTreeSet<&String> = stood.keys().chain(model.keys()).collect();
-                let same = |it: &&String| stood.get(*it) == model.get(*it);
-                let after = files(dir.path());
-                for partition in names.iter().copied().filter(same) {
-                    prop_assert_eq!(&before[partition], &after[partition], "{:?}", run);
-                }
-                if !standing.is_empty() && !expected.is_empty() {
-                    let differ = names.iter().filter(|it| !same(it)).count() as u64;
-                    prop_assert_eq!(changed, differ, "{:?}", run);
-                    prop_assert!(differ > 0 || written == 0);
-                }
-            }
-            standing = expected;
-            last = Some(run.mode);
-        }
+        let csv = support::csv_text(&dir.path().join("csv/p/s/date=2024-07-25/part-0.csv"));
+        let notes: Vec<&str> = csv.lines().map(|it| it.split(',').nth(at).unwrap()).collect();
+        assert_eq!(notes, ["note", "new", ""], "the row of 07-25 with key 1 went to 08-03: {csv}");
     }
+}
+
+#[test]
+fn a_dataset_of_csv_alone_is_merged_and_gets_parquet_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), &BOTH[1..], &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
+    publish(dir.path(), &BOTH[1..], &run(append(), ReadScopes::Nothing, &[row(2, 1, "b")]));
+    assert_eq!(support::visible(dir.path()).len(), 2);
+
+    let found = publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[]));
+
+    assert_eq!((found.1, found.2), (2, 4));
+    assert_eq!(all(dir.path()), [row(1, 0, "a"), row(2, 1, "b")]);
+    assert!(!support::names(dir.path()).iter().any(|it| it.contains("/rows/")));
+
+    // Another compression is another format, too.
+    let gzip = [FORMATS[0], support::csv(CsvCompression::Gzip)];
+    publish(dir.path(), &gzip, &run(append(), ReadScopes::Nothing, &[]));
+    assert_eq!(
+        support::visible(dir.path())[..2],
+        ["csv/p/s/date=2024-07-25/part-0.csv.gz", "csv/p/s/date=2024-07-26/part-0.csv.gz"]
+    );
+    assert_eq!(support::visible(dir.path()).len(), 4);
+}
+
+#[test]
+fn a_plan_that_cannot_go_on_with_what_stands_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
+    let check = |plan: &StreamPlan, formats: &[FormatPlan], expected: &str| {
+        let destination = support::open(dir.path(), formats);
+        let err = destination.check(plan).unwrap_err();
+        assert!(err.to_string().starts_with(expected), "{err}");
+        let err = destination.stream(plan, 1 << 20).unwrap_err();
+        assert!(err.to_string().starts_with(expected), "{err}");
+    };
+    let changed = |change: fn(&mut StreamPlan)| {
+        let mut plan = stream(append());
+        change(&mut plan);
+        plan
+    };
+
+    check(
+        &changed(|it| it.columns[1].kind = ColumnType::Int64),
+        &BOTH,
+        "stream `s`: column `name` is Utf8 in the dataset and Int64 in the pipeline;",
+    );
+    check(
+        &changed(|it| drop(it.columns.remove(2))),
+        &BOTH,
+        "stream `s`: the dataset has a column `price` (Float64) that the pipeline has not;",
+    );
+    check(
+        &changed(|it| it.partition.unit = PartitionUnit::Month),
+        &BOTH,
+        "stream `s`: the dataset's partition unit is `day`, the pipeline's is `month`;",
+    );
+    check(
+        &changed(|it| it.partition.zone = chrono_tz::Asia::Shanghai),
+        &BOTH,
+        "stream `s`: the dataset's partition zone is `UTC`, the pipeline's is `Asia/Shanghai`;",
+    );
+    check(
+        &changed(|it| it.partition.column = name("day")),
+        &BOTH,
+        "stream `s`: the dataset's partition column is `start`, the pipeline's is `day`;",
+    );
+    check(
+        &changed(|it| it.partition.name = name("day")),
+        &BOTH,
+        "stream `s`: the dataset's partition name is `date`, the pipeline's is `day`;",
+    );
+    check(
+        &stream(append()),
+        &BOTH[..1],
+        "stream `s`: the dataset is also in csv, which this run does not write; write it too, or remove `csv/p/s`",
+    );
+    support::open(dir.path(), &BOTH).check(&stream(append())).unwrap();
+
+    fs::remove_dir_all(dir.path().join("csv/p/s")).unwrap();
+    publish(dir.path(), &BOTH[..1], &run(append(), ReadScopes::Nothing, &[row(2, 4, "b")]));
+    assert_eq!(all(dir.path()), [row(1, 0, "a"), row(2, 4, "b")]);
+}
+
+#[test]
+fn a_file_that_is_not_the_published_one_ends_the_run_and_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
+    let path = dir.path().join("parquet/p/s/date=2024-07-25/part-0.parquet");
+    let content = fs::read(&path).unwrap();
+    let mut flipped = content.clone();
+    flipped[4..60].fill(0xAA);
+    let mut footless = content.clone();
+    let end = footless.len();
+    footless[end - 400..end - 8].fill(0xFF);
+    for content in [None, Some(&content[1..]), Some(&flipped[..]), Some(&footless[..])] {
+        match content {
+            Some(content) => put(&path, content),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let before = support::tree(dir.path());
+        let destination = support::open(dir.path(), &BOTH);
+        let plan = stream(append());
+        let mut writer = destination.stream(&plan, 1 << 20).unwrap();
+        writer.write(batch(&[row(1, 3, "b"), row(2, 0, "b")])).unwrap();
+
+        let err = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap_err();
+
+        assert!(err.to_string().contains("date=2024-07-25/part-0.parquet"), "{err}");
+        assert!(matches!(err, WriteError::Standing { .. } | WriteError::Parquet { .. }), "{err:?}");
+        destination.close();
+        assert_eq!(support::tree(dir.path()), before);
+    }
+}
+
+#[test]
+fn a_scope_over_no_column_of_the_stream_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = NaiveDate::default();
+    for (scope, expected) in [
+        (
+            Scope { equals: vec![(name("nowhere"), ScopeValue::Null)], dates: None },
+            "stream `s` has no column `nowhere`",
+        ),
+        (
+            Scope { equals: Vec::new(), dates: Some((name("name"), first, first)) },
+            "column `name`: a scope of dates does not take the type Utf8",
+        ),
+    ] {
+        let destination = support::open(dir.path(), &BOTH);
+        let writer = destination.stream(&stream(append()), 1 << 20).unwrap();
+        let scopes = ReadScopes::These(vec![scope]);
+        let err = writer.finish(&scopes, Rewrite::Changed).unwrap_err();
+        assert_eq!(err.to_string(), expected);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn put(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
 }

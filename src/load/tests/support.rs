@@ -17,6 +17,7 @@ use arrow::{
 };
 use chrono_tz::Tz;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use proptest::{option, prelude::*};
 
 use crate::{
     load::{Destination, StreamWriter},
@@ -67,6 +68,25 @@ pub(super) fn row(id: i64, day: i64, text: &str) -> TestRow {
         start: Some(JULY + day * 86_400_000_000),
         ..TestRow::default()
     }
+}
+
+pub(super) fn any_row() -> impl Strategy<Value = TestRow> {
+    (
+        option::weighted(0.9, 0i64..40),
+        option::weighted(0.8, prop_oneof![Just(String::new()), "[ab,\"\n]{0,3}", "x{30,50}"]),
+        option::weighted(0.3, prop_oneof![Just(0.5), Just(-1.0)]),
+        option::weighted(0.3, any::<bool>()),
+        option::weighted(0.8, 0i32..3),
+        option::weighted(0.9, 0i64..4),
+    )
+        .prop_map(|(id, name, price, done, day, start)| TestRow {
+            id,
+            name,
+            price,
+            done,
+            day,
+            start: start.map(|day| JULY + day * 86_400_000_000),
+        })
 }
 
 pub(super) fn append() -> WriteMode {
