@@ -11,13 +11,14 @@
 //!     |  transform   bytes -> rows + rejects                one pass, no tree; P3W -> 432000 s
 //!     v
 //!  RecordBatch
-//!     |  load        split by partition -> staged files     nothing is visible yet
+//!     |  load        merge with what stands -> staged files nothing is visible yet
 //!     v
-//!  one journal record, then the files                       a stream is replaced whole or not at all
+//!  one journal record, then the files                       data and state are one commit
 //! ```
 //!
 //! The modules below are listed in reading order. [`run`] is the only one that knows more than one
-//! stage; [`config`], [`extract`], [`transform`] and [`load`] name only [`plan`], never each other.
+//! stage; [`config`], [`extract`], [`transform`], [`load`] and [`state`] name only [`plan`], never each
+//! other.
 //! [`error`] wraps what the stages report, [`sim`] plays the source systems, and [`cli`] is what
 //! people type and read.
 //!
@@ -26,7 +27,9 @@
 //! - What is wrong with a file is found before the first request is sent.
 //! - A record is written, dropped by a rule that counts it, or in quarantine with a reason; where
 //!   these do not add up, the run fails.
-//! - A stream is published only if every slice of it, and of its parent, was read to its end.
+//! - A row that stands goes only if its slice was read to its end; a slice that could not be read is
+//!   remembered, and read again by the next run.
+//! - The cursor is what was *published*: it is part of the commit that publishes the data.
 //! - The same input gives the same bytes on every host: its clock, zone and locale are never read,
 //!   time is an argument.
 //! - A [`Secret`](plan::Secret) prints as `***`; only what puts it on the wire reads it.

@@ -16,10 +16,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("extract", &["plan"]),
     ("transform", &["plan"]),
     ("load", &["plan"]),
-    ("run", &["error", "extract", "load", "plan", "transform"]),
-    ("error", &["config", "extract", "load", "plan"]),
+    ("state", &["plan"]),
+    ("run", &["error", "extract", "load", "plan", "state", "transform"]),
+    ("error", &["config", "extract", "load", "plan", "state"]),
     ("sim", &[]),
-    ("cli", &["config", "error", "extract", "load", "plan", "run", "sim", "transform"]),
+    ("cli", &["config", "error", "extract", "load", "plan", "run", "sim", "state", "transform"]),
 ];
 
 /// How a path begins, the only places (files or directories) that may name it, and why.

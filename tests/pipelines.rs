@@ -148,7 +148,7 @@ const CONTRACTS: [Contract; 3] = [
             },
             Stream {
                 name: "worklogs",
-                write: "replace slice by id",
+                write: "replace slice by issue_id, id",
                 partition_by: "start",
                 columns: "id, version int64, self, issue_id, issue_key, issue_display, issue_self, \
                     comment, created_by_id, created_by_display, created_by_self, \
