@@ -82,6 +82,7 @@ pub struct DemoArgs {
 
 /// Arguments of `run`.
 #[derive(Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags, as typed")]
 pub struct RunArgs {
     /// Pipeline files, or names of pipelines.
     #[arg(required = true, value_name = "FILE|NAME")]

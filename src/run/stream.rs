@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         shared.children.clear();
 
         let mut report = report(stream, progress, &read);
-        let failure = self.failure(stream, &mut read);
+        let failure = failure(stream, &mut read);
         let fatal = match failure {
             Some(Failure::Nothing(err)) => Some(err),
             Some(Failure::Partial(err)) => {
@@ -184,29 +184,6 @@ impl<'a> Run<'a> {
             Some(_) => None,
             None => planned_start(&stream.slices, self.options.now),
         }
-    }
-
-    /// What went wrong with the slices, if anything.
-    fn failure(&self, stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
-        let parent = stream.slices.parent().map(|it| &it.stream);
-        let counts = read.slices.counts;
-        let is_snapshot =
-            matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
-        if let Some((slice, source)) = read.slices.first_error.take() {
-            let (stream, source) = (stream.name.clone(), Box::new(source));
-            let (failed, slices) = (counts.failed, counts.total);
-            return Some(if is_snapshot || failed == slices {
-                Failure::Nothing(Error::Slices { stream, failed, slices, slice, source })
-            } else {
-                Failure::Partial(Error::SomeSlices { stream, failed, slices, slice, source })
-            });
-        }
-        let unread_parent = parent.filter(|_| {
-            read.reading == Reading::Nothing || (is_snapshot && read.reading == Reading::Partial)
-        });
-        unread_parent.map(|parent| {
-            Failure::Nothing(Error::Parent { stream: stream.name.clone(), parent: parent.clone() })
-        })
     }
 
     /// Which rows that stand become exactly what was read.
@@ -345,6 +322,28 @@ impl<'a> Run<'a> {
     fn lock(&self) -> MutexGuard<'_, HashMap<&'a Name, Outcome>> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What went wrong with the slices, if anything.
+fn failure(stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
+    let parent = stream.slices.parent().map(|it| &it.stream);
+    let counts = read.slices.counts;
+    let is_snapshot = matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
+    if let Some((slice, source)) = read.slices.first_error.take() {
+        let (stream, source) = (stream.name.clone(), Box::new(source));
+        let (failed, slices) = (counts.failed, counts.total);
+        return Some(if is_snapshot || failed == slices {
+            Failure::Nothing(Error::Slices { stream, failed, slices, slice, source })
+        } else {
+            Failure::Partial(Error::SomeSlices { stream, failed, slices, slice, source })
+        });
+    }
+    let unread_parent = parent.filter(|_| {
+        read.reading == Reading::Nothing || (is_snapshot && read.reading == Reading::Partial)
+    });
+    unread_parent.map(|parent| {
+        Failure::Nothing(Error::Parent { stream: stream.name.clone(), parent: parent.clone() })
+    })
 }
 
 /// What went wrong with the slices of a stream.
