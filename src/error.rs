@@ -157,8 +157,8 @@ pub enum Error {
         rows: u64,
     },
     /// The destination could not be written.
-    #[error("the destination cannot be written")]
-    Write(#[source] WriteError),
+    #[error(transparent)]
+    Write(WriteError),
     /// A local server could not be started.
     #[error("cannot listen on `{address}`")]
     Listen {

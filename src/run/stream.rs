@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
             return Err(Error::Internal("the writer stopped before the stream's end".into()));
         };
         report.seconds.staging = took.as_secs_f64();
-        note_changes(report, &staged);
+        note_changes(report, stream, &staged);
         let limit = stream.max_rejected.limit(report.records);
         if report.rejected > limit {
             return Err(Error::TooManyRejected {
@@ -297,7 +297,8 @@ impl<'a> Run<'a> {
         staged: &StagedStream,
         rows_before: u64,
     ) -> Result<(), Error> {
-        let StagedStream { removed, stood, rows, .. } = staged;
+        let StagedStream { stood, rows, .. } = staged;
+        let removed = removed(stream, staged);
         if self.options.extent() == state::Extent::Part
             && matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
             && rows_before > 0
@@ -308,10 +309,10 @@ impl<'a> Run<'a> {
         if *rows == 0 && rows_before > 0 && !stream.guard.may_be_empty {
             return Err(Error::WouldBeEmpty { stream: stream.name.clone(), rows: rows_before });
         }
-        if !stream.guard.allows(*removed, *stood) {
+        if !stream.guard.allows(removed, *stood) {
             return Err(Error::TooManyDeletes {
                 stream: stream.name.clone(),
-                removed: *removed,
+                removed,
                 stood: *stood,
                 allowed: stream.guard.max_delete_ratio,
             });
@@ -361,14 +362,24 @@ struct Before {
     fatal: Option<Error>,
 }
 
-fn note_changes(report: &mut StreamReport, staged: &StagedStream) {
+/// Rows that go. Without a key an edited row cannot be told from one that went and one that came:
+/// only what nothing came for counts.
+fn removed(stream: &StreamPlan, staged: &StagedStream) -> u64 {
+    if stream.key().is_empty() {
+        staged.removed.saturating_sub(staged.added)
+    } else {
+        staged.removed
+    }
+}
+
+fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedStream) {
     report.duplicates = staged.duplicates;
     report.superseded = staged.superseded;
     report.added = staged.added;
     report.updated = staged.updated;
     report.unchanged = staged.unchanged;
     report.outdated = staged.outdated;
-    report.removed = staged.removed;
+    report.removed = removed(stream, staged);
     report.redated = staged.redated;
 }
 
