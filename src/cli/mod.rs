@@ -164,16 +164,12 @@ fn find(name: &str, global: &GlobalArgs) -> Result<Option<PathBuf>, Error> {
         return Ok(Some(as_file.to_owned()));
     }
     let pipelines = found(&global.pipelines_dir);
-    match pipelines.iter().find(|(it, _)| it == name) {
-        Some((_, path)) => Ok(path.clone()),
-        None => {
-            let names = pipelines.iter().map(|(it, _)| it.as_str());
-            Err(Error::UnknownPipeline {
-                name: name.to_owned(),
-                suggestion: config::suggest(name, names),
-            })
-        }
+    if let Some((_, path)) = pipelines.iter().find(|(it, _)| it == name) {
+        return Ok(path.clone());
     }
+    let names = pipelines.iter().map(|(it, _)| it.as_str());
+    let suggestion = config::suggest(name, names);
+    Err(Error::UnknownPipeline { name: name.to_owned(), suggestion })
 }
 
 /// The pipelines by name: the files of a directory, and what comes with the program.

@@ -91,11 +91,7 @@ struct Resumable {
 }
 
 impl Status {
-    fn read(
-        inspection: &Inspection,
-        streams: &[Name],
-        now: DateTime<Utc>,
-    ) -> Result<Self, Error> {
+    fn read(inspection: &Inspection, streams: &[Name], now: DateTime<Utc>) -> Result<Self, Error> {
         let interrupted = inspection.interrupted().map_err(Error::Inspect)?;
         let mut found = Vec::new();
         for name in streams {
@@ -289,7 +285,10 @@ impl StreamStatus {
             let count = counted(pending.len() as u64, "parent");
             report::line(
                 out,
-                format_args!("note: {name}: {count} will be asked again: {}{more}", first.join(", ")),
+                format_args!(
+                    "note: {name}: {count} will be asked again: {}{more}",
+                    first.join(", ")
+                ),
             );
         }
         if let Some(newest) = &quarantine.newest {
@@ -297,7 +296,9 @@ impl StreamStatus {
             let files = counted(quarantine.files, "file");
             report::line(
                 out,
-                format_args!("note: {name}: {count} in quarantine, in {files}, the newest `{newest}`"),
+                format_args!(
+                    "note: {name}: {count} in quarantine, in {files}, the newest `{newest}`"
+                ),
             );
         }
         if *is_interrupted {

@@ -48,7 +48,8 @@ pub(super) fn verify(
         verified.push((pipeline, streams));
     }
     if !args.json {
-        let all = || verified.iter().flat_map(|(pipeline, it)| it.iter().map(move |it| (pipeline, it)));
+        let all =
+            || verified.iter().flat_map(|(pipeline, it)| it.iter().map(move |it| (pipeline, it)));
         let mut table = report::plain_table();
         table.set_header(["stream", "files", "rows", "problems"]);
         for (pipeline, stream) in all() {

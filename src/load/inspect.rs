@@ -129,7 +129,7 @@ impl Inspection {
         let directory = format!("quarantine/{}/{stream}", self.pipeline);
         let mut found = Quarantined::default();
         for entry in self.store.list(&directory)? {
-            if entry.kind != EntryKind::File || !entry.name.ends_with(".jsonl") {
+            if entry.kind != EntryKind::File || entry.name.strip_suffix(".jsonl").is_none() {
                 continue;
             }
             let path = format!("{directory}/{}", entry.name);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod support;
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

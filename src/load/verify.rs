@@ -129,9 +129,7 @@ impl Inspection {
 
     fn refuse_while_held(&self) -> Result<(), WriteError> {
         match self.holder()? {
-            Some(holder) => {
-                Err(WriteError::Locked { pipeline: self.pipeline.to_string(), holder })
-            }
+            Some(holder) => Err(WriteError::Locked { pipeline: self.pipeline.to_string(), holder }),
             None => Ok(()),
         }
     }
@@ -159,7 +157,8 @@ impl Inspection {
 
     fn verify_stream(&self, stream: &Name) -> Result<VerifiedStream, WriteError> {
         let mut verified = VerifiedStream::new(stream);
-        let damaged = |reason: String| problem(self.manifest_path(stream), Damage::Manifest, reason);
+        let damaged =
+            |reason: String| problem(self.manifest_path(stream), Damage::Manifest, reason);
         let manifest = match Manifest::read(&self.store, &self.pipeline, stream) {
             Ok(Some(manifest)) => manifest,
             Ok(None) => {
@@ -257,7 +256,9 @@ impl Inspection {
                 let path = format!("{directory}/{}", entry.name);
                 let name = entry.name.as_str();
                 let is_data = name.starts_with("part-")
-                    || [".parquet", ".csv", ".csv.gz", ".csv.zst"].iter().any(|it| name.ends_with(it));
+                    || [".parquet", ".csv", ".csv.gz", ".csv.zst"]
+                        .iter()
+                        .any(|it| name.ends_with(it));
                 match entry.kind {
                     EntryKind::Directory => waiting.push(path),
                     EntryKind::File if is_data => files.push(path),
@@ -414,7 +415,11 @@ impl Check<'_> {
         let reader = match self.open(path) {
             Ok(reader) => reader,
             Err(err) => {
-                self.report(path, Damage::Unreadable, format!("it cannot be read: {}", chain(&err)));
+                self.report(
+                    path,
+                    Damage::Unreadable,
+                    format!("it cannot be read: {}", chain(&err)),
+                );
                 return Ok(false);
             }
         };
@@ -429,7 +434,8 @@ impl Check<'_> {
         }
         let mut keys = self.keys.of_file(reader.schema())?;
         let groups = reader.metadata().row_groups();
-        let bytes: i64 = groups.iter().map(parquet::file::metadata::RowGroupMetaData::total_byte_size).sum();
+        let bytes: i64 =
+            groups.iter().map(parquet::file::metadata::RowGroupMetaData::total_byte_size).sum();
         let per_row = u64::try_from(bytes).unwrap_or_default() / in_footer.max(1);
         let batch_rows = (BATCH_BYTES / per_row.max(1)).clamp(16, BATCH_ROWS);
         let reader = reader.with_batch_size(usize::try_from(batch_rows).unwrap_or(16)).build();

@@ -141,11 +141,8 @@ impl Keys {
         let mut any = None;
         for (number, path) in files.iter().enumerate() {
             let (handle, absolute) = store.open_file(path)?;
-            let failed = |source| WriteError::Parquet {
-                action: "read",
-                path: absolute.clone(),
-                source,
-            };
+            let failed =
+                |source| WriteError::Parquet { action: "read", path: absolute.clone(), source };
             let builder = ParquetRecordBatchReaderBuilder::try_new(handle).map_err(failed)?;
             let reader = KeyReader::new(builder.schema(), &columns)?;
             let names = columns.iter().map(String::as_str);
@@ -164,9 +161,9 @@ impl Keys {
             any = Some(reader);
         }
         let Some(reader) = any else { return Ok(Vec::new()) };
-        let sorted = sorter.finish()?;
+        let in_order = sorter.finish()?;
         let mut merge = Merge::new();
-        merge.add(Origin::New, &sorted)?;
+        merge.add(Origin::New, &in_order)?;
         let mut pairs: BTreeMap<(u64, u64), (u64, String)> = BTreeMap::new();
         let mut first: Option<(Vec<u8>, u64)> = None;
         while let Some((_, row)) = merge.next()? {
@@ -189,9 +186,12 @@ impl Keys {
         let mut problems = Vec::new();
         for ((number, of), (count, key)) in pairs {
             let (Some(path), Some(other)) = (name(number), name(of)) else { continue };
-            let place = if path == other { "itself".to_owned() } else { format!("`{other}`") };
-            let rows = if count == 1 { "1 row has a key".to_owned() } else { format!("{count} rows have keys") };
-            let reason = format!("{rows} that {place} has, too: first {key}");
+            let place = if path == other { "the same file" } else { &format!("`{other}`") };
+            let rows = match count {
+                1 => "1 row repeats a key".to_owned(),
+                count => format!("{count} rows repeat keys"),
+            };
+            let reason = format!("{rows} of {place}: first {key}");
             problems.push(problem(path, Damage::Key, reason));
         }
         Ok(problems)

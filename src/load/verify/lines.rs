@@ -193,15 +193,12 @@ fn project(batch: &RecordBatch, columns: &[String]) -> Result<RecordBatch, Write
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
     for name in columns {
-        match schema.column_with_name(name) {
-            Some((at, field)) => {
-                fields.push(Arc::new(field.clone()));
-                arrays.push(Arc::clone(batch.column(at)));
-            }
-            None => {
-                fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
-                arrays.push(new_null_array(&DataType::Utf8, batch.num_rows()));
-            }
+        if let Some((at, field)) = schema.column_with_name(name) {
+            fields.push(Arc::new(field.clone()));
+            arrays.push(Arc::clone(batch.column(at)));
+        } else {
+            fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
+            arrays.push(new_null_array(&DataType::Utf8, batch.num_rows()));
         }
     }
     let schema = Arc::new(Schema::new(fields));
