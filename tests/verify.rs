@@ -123,7 +123,7 @@ fn tracklake(lake: &Path, args: &[&str]) -> Ended {
 }
 
 fn object(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|err| panic!("{err}: {ended:?}"))
+    serde_json::from_str(&ended.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
