@@ -108,6 +108,23 @@ pub enum Error {
         /// Rows that stand.
         rows: u64,
     },
+    /// Where the files are depends on what is not known.
+    #[error("where pipeline `{pipeline}` writes depends on variables that are not set")]
+    NoDestination {
+        /// The pipeline.
+        pipeline: Name,
+    },
+    /// There is nothing to compare.
+    #[error("pipeline `{pipeline}`: nothing has been exported to `{}` yet", path.display())]
+    NothingExported {
+        /// The pipeline.
+        pipeline: Name,
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The destination could not be looked at.
+    #[error("the destination cannot be read")]
+    Inspect(#[source] WriteError),
     /// The state of an earlier run cannot be gone on from.
     #[error("the state of stream `{stream}` cannot be used")]
     State {
@@ -190,12 +207,15 @@ impl Error {
             | Self::SomeSlices { source, .. } => extract_hint(source),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
+            Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
+            Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
             Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),
             Self::TooManyRejected { quarantine: Some(path), .. } => {
                 Some(format!("see the records and the reasons in `{}`, then fix the column's type or raise `max_rejected`", path.display()))
             }
             Self::PartWouldReplace { .. } => Some("write the part to a destination of its own with `--output DIR`".into()),
-            Self::Write(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
+            Self::Inspect(WriteError::Overtaken { .. }) => Some("run `tracklake verify` again".into()),
+            Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
             Self::Interrupted => Some("run again to export the rest".into()),
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
@@ -205,6 +225,7 @@ impl Error {
             | Self::State { .. }
             | Self::TooManyRejected { quarantine: None, .. }
             | Self::Write(_)
+            | Self::Inspect(_)
             | Self::Listen { .. }
             | Self::Output(_) => None,
         }
@@ -215,14 +236,21 @@ impl Error {
         match self {
             Self::Internal(_) | Self::Output(_) => 1,
             Self::Argument { .. } => 2,
-            Self::Config(_) | Self::UnknownPipeline { .. } | Self::UnknownStream { .. } => 3,
+            Self::Config(_)
+            | Self::UnknownPipeline { .. }
+            | Self::UnknownStream { .. }
+            | Self::NoDestination { .. } => 3,
             Self::Source(_) | Self::Slices { .. } | Self::Parent { .. } => 4,
             Self::TooManyRejected { .. }
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }
             | Self::WouldBeEmpty { .. } => 5,
             Self::SomeSlices { .. } => 7,
-            Self::Write(_) | Self::State { .. } | Self::Listen { .. } => 6,
+            Self::Write(_)
+            | Self::Inspect(_)
+            | Self::NothingExported { .. }
+            | Self::State { .. }
+            | Self::Listen { .. } => 6,
             Self::Interrupted => 130,
         }
     }

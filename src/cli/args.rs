@@ -53,6 +53,17 @@ pub enum Command {
     Demo(DemoArgs),
     /// Export pipelines to files.
     Run(RunArgs),
+    /// Show how far each stream has got, the last runs, and what is in quarantine.
+    ///
+    /// Needs no credentials and changes nothing; a run may be at work.
+    #[command(after_help = "Example: tracklake status jira_timesheet --output /data/lake")]
+    Status(DatasetArgs),
+    /// Compare the published files with their manifests, row by row.
+    ///
+    /// Needs no credentials and changes nothing. Exits with 0 where everything is as it was
+    /// published, with 6 where something is not.
+    #[command(after_help = "Example: tracklake verify jira_timesheet --output /data/lake")]
+    Verify(DatasetArgs),
     /// Validate pipeline files without asking any server.
     Check(CheckArgs),
     /// List the pipelines found, their streams, and the variables that each needs.
@@ -132,6 +143,23 @@ pub enum FormatArg {
     Csv,
 }
 
+/// Arguments of `status` and `verify`.
+#[derive(Debug, ClapArgs)]
+pub struct DatasetArgs {
+    /// Pipeline files, or names of pipelines.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub pipelines: Vec<String>,
+    /// Where the files are, instead of where the pipeline says.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Set a variable of the pipelines; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object a pipeline, each on a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `check`.
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
@@ -183,5 +211,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_of_help_texts_are_commands() {
+        let command = Args::command();
+        let helps = command.get_subcommands().filter_map(|it| it.get_after_help());
+        let examples: Vec<String> = helps.map(ToString::to_string).collect();
+
+        assert!(examples.len() >= 2, "{examples:?}");
+        for example in examples {
+            let typed = example.strip_prefix("Example: ").unwrap();
+            Args::try_parse_from(typed.split(' ')).unwrap();
+        }
     }
 }

@@ -7,6 +7,8 @@ mod logs;
 mod progress;
 pub mod report;
 mod simulate;
+mod status;
+mod verify;
 
 use std::{
     io::Write,
@@ -16,12 +18,13 @@ use std::{
 use chrono::{DateTime, Utc};
 
 pub use args::{Args, Command};
-use args::{CheckArgs, GlobalArgs};
+use args::{CheckArgs, DatasetArgs, GlobalArgs};
 
 use crate::{
-    config::{self, ConfigError, Inputs, Unset},
+    config::{self, ConfigError, Inputs, Location, Unset},
     error::Error,
-    plan::Plan,
+    load::Inspection,
+    plan::{Name, Plan},
 };
 
 /// The pipelines that come with the program, for where there is no file of that name.
@@ -43,6 +46,8 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
     match command {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
+        Command::Status(args) => status::status(&args, &global, stdout),
+        Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
         Command::Schema => schema(stdout),
@@ -117,23 +122,55 @@ fn schema(stdout: &mut dyn Write) -> Result<u8, Error> {
 
 /// Loads a pipeline by its file or its name.
 fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error> {
+    Ok(match find(name, global)? {
+        Some(path) => config::load(&path, inputs)?,
+        None => config::load_text(name.as_ref(), shipped(name), inputs)?,
+    })
+}
+
+/// What `status` and `verify` look at: where a pipeline's files are, whatever variables are set.
+struct Dataset {
+    pipeline: Name,
+    /// As in the file, and then those that only the destination has.
+    streams: Vec<Name>,
+    path: PathBuf,
+    /// `None` where there is no such directory.
+    inspection: Option<Inspection>,
+}
+
+/// Finds what a pipeline has published.
+fn dataset(name: &str, args: &DatasetArgs, global: &GlobalArgs) -> Result<Dataset, Error> {
+    let inputs = inputs().set(args.set.clone()).unset(Unset::Tolerated);
+    let Location { pipeline, mut streams, destination } = match find(name, global)? {
+        Some(path) => config::locate(&path, &inputs)?,
+        None => config::locate_text(name.as_ref(), shipped(name), &inputs)?,
+    };
+    let path = args.output.clone().or(destination);
+    let path = path.ok_or_else(|| Error::NoDestination { pipeline: pipeline.clone() })?;
+    let inspection = Inspection::open(&path, &pipeline).map_err(Error::Inspect)?;
+    if let Some(inspection) = &inspection {
+        // A stream that the file no longer has is still there.
+        let published = inspection.streams().map_err(Error::Inspect)?;
+        let left: Vec<Name> = published.into_iter().filter(|it| !streams.contains(it)).collect();
+        streams.extend(left);
+    }
+    Ok(Dataset { pipeline, streams, path, inspection })
+}
+
+/// The file of a pipeline; `None` for one that comes with the program.
+fn find(name: &str, global: &GlobalArgs) -> Result<Option<PathBuf>, Error> {
     let as_file = Path::new(name);
     let looks_like_a_file = name.contains(['/', '\\', '.']);
     if as_file.is_file() || looks_like_a_file {
-        return Ok(config::load(as_file, inputs)?);
+        return Ok(Some(as_file.to_owned()));
     }
     let pipelines = found(&global.pipelines_dir);
-    match pipelines.iter().find(|(it, _)| it == name) {
-        Some((_, Some(path))) => Ok(config::load(path, inputs)?),
-        Some((_, None)) => Ok(config::load_text(name.as_ref(), shipped(name), inputs)?),
-        None => {
-            let names = pipelines.iter().map(|(it, _)| it.as_str());
-            Err(Error::UnknownPipeline {
-                name: name.to_owned(),
-                suggestion: config::suggest(name, names),
-            })
-        }
+    if let Some((_, path)) = pipelines.iter().find(|(it, _)| it == name) {
+        return Ok(path.clone());
     }
+    let names = pipelines.iter().map(|(it, _)| it.as_str());
+    let suggestion = config::suggest(name, names);
+    Err(Error::UnknownPipeline { name: name.to_owned(), suggestion })
 }
 
 /// The pipelines by name: the files of a directory, and what comes with the program.

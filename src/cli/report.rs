@@ -92,14 +92,7 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
     let rejected = reports.iter().flat_map(|it| &it.streams).map(|it| it.rejected).sum();
     let seconds: f64 = reports.iter().map(|it| it.seconds).sum();
     table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
-    for column in 2..HEADER.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for row in table.lines() {
-        line(out, format_args!("{}", row.trim_end()));
-    }
+    self::table(out, &mut table, 2..HEADER.len());
     for report in reports {
         for stream in &report.streams {
             notes(out, &report.pipeline, stream);
@@ -215,8 +208,20 @@ pub fn summary(out: &mut dyn Write, file: &str, summary: &Summary, is_set: &dyn 
     }
 }
 
+/// Prints a table whose columns `numbers` are numbers.
+pub(super) fn table(out: &mut dyn Write, table: &mut Table, numbers: std::ops::Range<usize>) {
+    for column in numbers {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for row in table.lines() {
+        line(out, format_args!("{}", row.trim_end()));
+    }
+}
+
 /// A table without borders that is as wide as its content, so that it can be cut and pasted.
-fn plain_table() -> Table {
+pub(super) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     for column in table.column_iter_mut() {
@@ -239,7 +244,7 @@ pub(super) fn counted(n: u64, word: &str) -> String {
 }
 
 /// Bytes for a person.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
     let bytes = bytes as f64;
     match bytes {

@@ -26,7 +26,7 @@ pub use inputs::{Inputs, Unset};
 pub use problem::{Place, Problem, suggest};
 use spec::PipelineSpec;
 
-use crate::plan::{Plan, WindowStart};
+use crate::plan::{Name, Plan, WindowStart};
 
 /// A pipeline file that cannot be used.
 #[derive(Debug, Error)]
@@ -62,6 +62,17 @@ pub struct Summary {
     pub streams: Vec<(String, Option<String>)>,
     /// Its variables.
     pub vars: Vec<VarSummary>,
+}
+
+/// What a pipeline is called in its destination, and where that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The pipeline.
+    pub pipeline: Name,
+    /// Its streams, in the order of the file.
+    pub streams: Vec<Name>,
+    /// Where its files go; `None` where that depends on a variable without a value.
+    pub destination: Option<PathBuf>,
 }
 
 /// A variable of a pipeline file.
@@ -150,6 +161,22 @@ pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
         streams: spec.streams.into_iter().map(|(name, it)| (name, it.description)).collect(),
         vars: vars.collect(),
     })
+}
+
+/// Reads where a pipeline's files are. With [`Unset::Tolerated`] this needs no credentials, no
+/// zone, and no base URL: what is on disk says the rest.
+pub fn locate(path: &Path, inputs: &Inputs) -> Result<Location, ConfigError> {
+    locate_text(path, &read(path)?, inputs)
+}
+
+/// Reads where the files of the pipeline in `text` are.
+pub fn locate_text(path: &Path, text: &str, inputs: &Inputs) -> Result<Location, ConfigError> {
+    let invalid =
+        |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.to_owned() };
+    let node = node::Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
+    let node::Reading { value, problems, removed } = node.clone().read::<PipelineSpec>();
+    let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
+    resolve::locate(spec, &node, &removed, inputs).map_err(invalid)
 }
 
 /// The JSON Schema of pipeline files, as `pipelines/schema.json` publishes it.

@@ -96,22 +96,9 @@ impl CsvWriter {
 
 impl BatchWriter for CsvWriter {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
-        let formulas = if self.plan.escape_formulas { Formulas::Escape } else { Formulas::Keep };
-        let schema = batch.schema_ref();
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(schema.fields())
-            .map(|(array, field)| Column::new(array.as_ref(), field.name()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let lines = Lines::new(batch, self.plan)?;
         for row in 0..batch.num_rows() {
-            for (at, column) in columns.iter().enumerate() {
-                if at > 0 {
-                    self.piece.push(b',');
-                }
-                column.push(&mut self.piece, row, formulas);
-            }
-            self.piece.push(b'\n');
+            lines.push(&mut self.piece, row);
             if self.piece.len() >= PIECE_BYTES {
                 self.write_piece()?;
             }
@@ -175,6 +162,37 @@ impl Write for Encoder {
             Self::Gzip(encoder) => encoder.flush(),
             Self::Zstd(encoder) => encoder.flush(),
         }
+    }
+}
+
+/// The lines of a batch.
+pub(super) struct Lines<'a> {
+    columns: Vec<Column<'a>>,
+    formulas: Formulas,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(batch: &'a RecordBatch, plan: CsvPlan) -> Result<Self, WriteError> {
+        let formulas = if plan.escape_formulas { Formulas::Escape } else { Formulas::Keep };
+        let schema = batch.schema_ref();
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(array, field)| Column::new(array.as_ref(), field.name()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { columns, formulas })
+    }
+
+    /// Appends a line with its end.
+    pub(super) fn push(&self, out: &mut Vec<u8>, row: usize) {
+        for (at, column) in self.columns.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            column.push(out, row, self.formulas);
+        }
+        out.push(b'\n');
     }
 }
 

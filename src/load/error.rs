@@ -84,6 +84,12 @@ pub enum WriteError {
         /// The run and the process that hold it.
         holder: String,
     },
+    /// A run came and went while its dataset was looked at.
+    #[error("a run of pipeline `{pipeline}` has published while its files were verified")]
+    Overtaken {
+        /// The pipeline.
+        pipeline: String,
+    },
     /// A file of ours in `_tracklake` cannot be understood.
     #[error("`{}` is damaged", path.display())]
     Damaged {

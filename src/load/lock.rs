@@ -18,13 +18,22 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of `pipeline`, or says who has it.
     pub(super) fn take(store: &Store, pipeline: &Name, run: &str) -> Result<Self, WriteError> {
-        let path = format!("_tracklake/{pipeline}/lock");
+        let path = path(pipeline);
         let holder = format!("run {run} (pid {})", std::process::id());
         match store.lock(&path, &holder)? {
             Ok(file) => Ok(Self { _file: file }),
             Err(holder) => Err(WriteError::Locked { pipeline: pipeline.to_string(), holder }),
         }
     }
+}
+
+/// Who has the lock of `pipeline`; it is not taken.
+pub(super) fn holder(store: &Store, pipeline: &Name) -> Result<Option<String>, WriteError> {
+    store.holder(&path(pipeline))
+}
+
+fn path(pipeline: &Name) -> String {
+    format!("_tracklake/{pipeline}/lock")
 }
 
 #[cfg(test)]

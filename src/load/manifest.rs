@@ -16,7 +16,7 @@ use super::{
     StagedFile, WriteError, extension, part::Tree, partition::Ordinal, standing::StandingFile,
     store::Store, update::Order,
 };
-use crate::plan::{DestinationPlan, FormatPlan, Name, PartitionUnit, StreamPlan};
+use crate::plan::{DestinationPlan, FormatPlan, Name, PartitionPlan, PartitionUnit, StreamPlan};
 
 /// Of journal records and manifests.
 pub(super) const VERSION: u32 = 1;
@@ -53,8 +53,8 @@ pub(super) struct ManifestPartition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ManifestColumn {
-    name: String,
-    r#type: String,
+    pub(super) name: String,
+    pub(super) r#type: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +135,28 @@ impl ManifestPartition {
             unit: unit.to_owned(),
             zone: plan.zone.to_string(),
         }
+    }
+
+    /// The column that decides.
+    pub(super) fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// The plan that it was made of; `None` where the text is not ours.
+    pub(super) fn plan(&self) -> Option<PartitionPlan> {
+        let unit = match self.unit.as_str() {
+            "hour" => PartitionUnit::Hour,
+            "day" => PartitionUnit::Day,
+            "month" => PartitionUnit::Month,
+            "year" => PartitionUnit::Year,
+            _ => return None,
+        };
+        Some(PartitionPlan {
+            name: self.name.parse().ok()?,
+            column: self.column.parse().ok()?,
+            unit,
+            zone: self.zone.parse().ok()?,
+        })
     }
 }
 

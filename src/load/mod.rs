@@ -25,6 +25,7 @@ mod csv;
 mod destination;
 mod error;
 mod index;
+mod inspect;
 mod known;
 mod lock;
 mod manifest;
@@ -43,6 +44,7 @@ mod spool;
 mod standing;
 mod store;
 mod update;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -54,11 +56,13 @@ use crate::plan::{CsvCompression, FormatPlan};
 pub use commit::{Published, StagedStream};
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, StreamWriter};
 pub use error::WriteError;
+pub use inspect::{Inspection, Quarantined, StreamSummary, Unfinished};
 pub use quarantine::{QuarantineWriter, RejectedRecord};
 pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
+pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;
 

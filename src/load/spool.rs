@@ -394,7 +394,7 @@ pub(super) fn forget_all(held: &Held) -> Result<(), WriteError> {
     held.store.remove_all(&directory(&held.pipeline))
 }
 
-fn directory(pipeline: &Name) -> String {
+pub(super) fn directory(pipeline: &Name) -> String {
     format!("_tracklake/{pipeline}/resume")
 }
 

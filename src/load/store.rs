@@ -57,6 +57,16 @@ impl Store {
         })
     }
 
+    /// Opens a directory to look at it, or gives `None` where there is none.
+    pub(super) fn existing(path: &Path) -> Result<Option<Self>, WriteError> {
+        let opened = found(fs::canonicalize(path)).map_err(io_error("open directory", path))?;
+        Ok(opened.map(|root| Self {
+            root,
+            #[cfg(test)]
+            fuse: tests::Fuse::default(),
+        }))
+    }
+
     /// Where `path` is on the host. Refuses what would lead out of the destination, be it by its
     /// text or by a link in the destination.
     pub(super) fn absolute(&self, path: &str) -> Result<PathBuf, WriteError> {
@@ -255,6 +265,24 @@ impl Store {
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(io_error("write", &absolute))?;
         Ok(Ok(file))
+    }
+
+    /// Who has the lock that the file `path` stands for, without taking it: a lock that can be
+    /// shared is nobody's, and is let go of at once.
+    pub(super) fn holder(&self, path: &str) -> Result<Option<String>, WriteError> {
+        let absolute = self.absolute(path)?;
+        let opened = found(File::open(&absolute)).map_err(io_error("open", &absolute))?;
+        let Some(mut file) = opened else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).map_err(io_error("read", &absolute))?;
+                // A run that has just taken it has not signed yet.
+                Ok(Some(if holder.is_empty() { "another run".to_owned() } else { holder }))
+            }
+            Err(TryLockError::Error(source)) => Err(io_error("lock", &absolute)(source)),
+        }
     }
 
     fn create_parents(&self, absolute: &Path) -> Result<(), WriteError> {

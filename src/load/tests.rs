@@ -4,6 +4,7 @@ mod crash;
 mod merge;
 mod model;
 mod support;
+mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -190,7 +190,7 @@ pub async fn run(
 
 /// How old the slices of an unfinished run may be to be gone on from: what has changed since is
 /// found by the next run, but not much later than a night.
-const RESUME_MAX_AGE: TimeDelta = TimeDelta::hours(12);
+pub const RESUME_MAX_AGE: TimeDelta = TimeDelta::hours(12);
 
 /// Tells runs that read the same from others.
 fn fingerprint(plan: &Plan, options: &RunOptions) -> String {

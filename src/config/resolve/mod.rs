@@ -13,6 +13,7 @@ mod value;
 use std::collections::HashSet;
 
 use super::{
+    Location,
     inputs::Inputs,
     node::Node,
     problem::{Problem, suggest},
@@ -86,6 +87,34 @@ pub(super) fn resolve(
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
             let fingerprint = resolver.vars.fingerprint(node.fingerprint());
             Ok(Plan { pipeline, description, source, streams, destination, redactor, fingerprint })
+        }
+        _ => {
+            resolver.problems.sort_by_key(|it| it.place);
+            Err(resolver.problems)
+        }
+    }
+}
+
+/// Finds out what a pipeline, its streams and its directory are called, and nothing more.
+pub(super) fn locate(
+    spec: PipelineSpec,
+    node: &Node,
+    removed: &HashSet<String>,
+    inputs: &Inputs,
+) -> Result<Location, Vec<Problem>> {
+    let mut found = Vec::new();
+    let vars = Variables::resolve(&spec.vars, inputs, &mut found);
+    let mut resolver = Resolver { node, removed, vars, problems: Vec::new() };
+    for (path, message, suggestion) in found {
+        resolver.problem(path, message, suggestion);
+    }
+    let pipeline = resolver.name("pipeline", &spec.pipeline);
+    let names = spec.streams.keys();
+    let streams = names.filter_map(|it| resolver.name(&format!("streams.{it}"), it)).collect();
+    let destination = resolver.destination(spec.destination).map(|it| it.path);
+    match pipeline {
+        Some(pipeline) if resolver.problems.is_empty() => {
+            Ok(Location { pipeline, streams, destination })
         }
         _ => {
             resolver.problems.sort_by_key(|it| it.place);

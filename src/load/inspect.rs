@@ -1,0 +1,198 @@
+//! Looks at a destination without holding it: nothing is created, finished or removed.
+//!
+//! ```text
+//! _tracklake/<pipeline>/manifests/<stream>.json    rows, partitions, state
+//!                       runs/<run>.json            the last reports
+//!                       resume/                    what an unfinished run has read
+//!                       journal/<stream>.json      a commit that was not finished
+//!                       lock                       who is writing
+//! quarantine/<pipeline>/<stream>/<run>.jsonl       rejected records
+//! ```
+//!
+//! What it says may be a moment old: a run may be at work.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
+
+use super::{
+    ResumeHeader, WriteError, lock,
+    manifest::{self, Manifest, ROWS},
+    spool,
+    store::{EntryKind, Store, io_error},
+};
+use crate::plan::Name;
+
+/// One pipeline's part of a destination, to be looked at.
+#[derive(Debug)]
+pub struct Inspection {
+    pub(super) store: Store,
+    pub(super) pipeline: Name,
+}
+
+/// What a stream's manifest says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSummary {
+    /// Rows of the dataset.
+    pub rows: u64,
+    /// Partitions of the dataset.
+    pub partitions: u64,
+    /// Files of the dataset, of all formats.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The run that published last.
+    pub run: String,
+    /// What that run left for the next one.
+    pub state: serde_json::Value,
+}
+
+/// The rejected records of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Files, one a run.
+    pub files: u64,
+    /// Records in them.
+    pub records: u64,
+    /// The file of the latest run, by its place in the destination.
+    pub newest: Option<String>,
+}
+
+/// What a run has read and not published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which runs may go on from it.
+    pub header: ResumeHeader,
+    /// The streams that it has read something of.
+    pub streams: Vec<String>,
+    /// The bytes that are kept.
+    pub bytes: u64,
+}
+
+impl Inspection {
+    /// Opens what `pipeline` has in `directory`; `None` where there is no such directory.
+    pub fn open(directory: &Path, pipeline: &Name) -> Result<Option<Self>, WriteError> {
+        let store = Store::existing(directory)?;
+        Ok(store.map(|store| Self { store, pipeline: pipeline.clone() }))
+    }
+
+    /// The run that holds the pipeline now.
+    pub fn holder(&self) -> Result<Option<String>, WriteError> {
+        lock::holder(&self.store, &self.pipeline)
+    }
+
+    /// The streams that have a manifest, by name.
+    pub fn streams(&self) -> Result<Vec<Name>, WriteError> {
+        self.named("manifests")
+    }
+
+    /// The streams whose last commit was not finished.
+    pub fn interrupted(&self) -> Result<Vec<Name>, WriteError> {
+        self.named("journal")
+    }
+
+    /// What a stream's manifest says; `None` where nothing was published.
+    pub fn stream(&self, stream: &Name) -> Result<Option<StreamSummary>, WriteError> {
+        let Some(manifest) = Manifest::read(&self.store, &self.pipeline, stream)? else {
+            return Ok(None);
+        };
+        let Manifest { run, rows, files, state, .. } = manifest;
+        let partitions: BTreeSet<&str> = files.iter().map(|it| it.partition.as_str()).collect();
+        // The rows that are kept for the next run are nobody's files.
+        let visible = || files.iter().filter(|it| it.format != ROWS);
+        Ok(Some(StreamSummary {
+            rows,
+            partitions: partitions.len() as u64,
+            files: visible().count() as u64,
+            bytes: visible().map(|it| it.bytes).sum(),
+            run,
+            state,
+        }))
+    }
+
+    /// The reports of the last `count` runs, the latest first; one that cannot be read is null.
+    pub fn reports(&self, count: usize) -> Result<Vec<(String, serde_json::Value)>, WriteError> {
+        let mut reports = Vec::new();
+        // A run's id starts with its time.
+        for run in self.json_files("runs")?.into_iter().rev().take(count) {
+            let path = format!("{}/runs/{run}.json", self.directory());
+            let content = self.store.read(&path)?.unwrap_or_default();
+            reports.push((run, serde_json::from_slice(&content).unwrap_or_default()));
+        }
+        Ok(reports)
+    }
+
+    /// The rejected records of a stream.
+    pub fn quarantine(&self, stream: &Name) -> Result<Quarantined, WriteError> {
+        let directory = format!("quarantine/{}/{stream}", self.pipeline);
+        let mut found = Quarantined::default();
+        for entry in self.store.list(&directory)? {
+            if entry.kind != EntryKind::File || entry.name.strip_suffix(".jsonl").is_none() {
+                continue;
+            }
+            let path = format!("{directory}/{}", entry.name);
+            found.files += 1;
+            found.records += self.lines(&path)?;
+            found.newest = Some(path);
+        }
+        Ok(found)
+    }
+
+    /// What a run has read and not published, if there is any.
+    pub fn unfinished(&self) -> Result<Option<Unfinished>, WriteError> {
+        let directory = spool::directory(&self.pipeline);
+        let header = self.store.read(&format!("{directory}/run.json"))?;
+        let Some(header) = header.and_then(|it| serde_json::from_slice(&it).ok()) else {
+            return Ok(None);
+        };
+        let (mut streams, mut bytes) = (Vec::new(), 0);
+        for entry in self.store.list(&directory)? {
+            let Some(stream) = entry.name.strip_suffix(".spool") else { continue };
+            let size = self.store.size(&format!("{directory}/{}", entry.name))?;
+            if let Some(size) = size.filter(|it| *it > 0) {
+                streams.push(stream.to_owned());
+                bytes += size;
+            }
+        }
+        Ok((!streams.is_empty()).then_some(Unfinished { header, streams, bytes }))
+    }
+
+    /// The directory of everything that is not data.
+    pub(super) fn directory(&self) -> String {
+        format!("_tracklake/{}", self.pipeline)
+    }
+
+    /// The manifest's place.
+    pub(super) fn manifest_path(&self, stream: &Name) -> String {
+        manifest::path(&self.pipeline, stream)
+    }
+
+    fn named(&self, directory: &str) -> Result<Vec<Name>, WriteError> {
+        let names = self.json_files(directory)?;
+        Ok(names.iter().filter_map(|it| it.parse().ok()).collect())
+    }
+
+    /// The names of JSON files, in order.
+    fn json_files(&self, directory: &str) -> Result<Vec<String>, WriteError> {
+        let entries = self.store.list(&format!("{}/{directory}", self.directory()))?;
+        let names = entries.iter().filter(|it| it.kind == EntryKind::File);
+        Ok(names.filter_map(|it| Some(it.name.strip_suffix(".json")?.to_owned())).collect())
+    }
+
+    fn lines(&self, path: &str) -> Result<u64, WriteError> {
+        let (file, absolute) = self.store.open_file(path)?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut lines = 0;
+        loop {
+            let bytes = reader.fill_buf().map_err(io_error("read", &absolute))?;
+            if bytes.is_empty() {
+                return Ok(lines);
+            }
+            lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+            let read = bytes.len();
+            reader.consume(read);
+        }
+    }
+}
