@@ -36,6 +36,8 @@ use crate::load::{
 const SORT_BYTES: usize = 32 << 20;
 /// Where temporary files go in the temporary directory.
 const SPILL: &str = "keys";
+/// Bytes of keys that are held in memory.
+const BUDGET: usize = 16 << 20;
 
 /// Takes the keys of a stream.
 pub(super) struct Keys {
@@ -95,7 +97,7 @@ impl Keys {
         let path = std::env::temp_dir();
         let scratch = tempfile::tempdir_in(&path)
             .map_err(io_error("create a temporary directory in", &path))?;
-        let index = Mutex::new(KeyIndex::new(&Store::open(scratch.path())?, SPILL));
+        let index = Mutex::new(KeyIndex::new(&Store::open(scratch.path())?, SPILL, BUDGET));
         Ok(Self {
             store: store.clone(),
             scratch,
