@@ -43,6 +43,8 @@ pub(super) struct SliceTally {
     pub(super) has_lost_place: bool,
     /// Parents whose slices failed.
     pub(super) pending: Vec<ParentValues>,
+    /// Whether slices were not started, because the user stops the run.
+    pub(super) is_cut: bool,
 }
 
 /// Reads slices of one stream.
@@ -79,6 +81,11 @@ impl SliceLoop<'_> {
         let mut active = FuturesUnordered::new();
         let mut tally = SliceTally::default();
         loop {
+            if self.extractor.is_draining() && (!waiting.is_empty() || parents.is_some()) {
+                tally.is_cut = true;
+                waiting.clear();
+                parents = None;
+            }
             while active.len() < *at_once {
                 let Some(slice) = waiting.pop_front() else { break };
                 let span = info_span!("slice", id = %slice.id);
