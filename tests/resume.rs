@@ -1,14 +1,13 @@
 //! A run that is stopped or killed, and the one after it: what was read is not read again, and the tables
 //! are as if nothing had happened.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 #[path = "support/mod.rs"]
 mod support;
 #[path = "end_to_end/expected/mod.rs"]
 mod expected;
 #[path = "end_to_end/tables.rs"]
-#[allow(dead_code, reason = "each test binary uses a part")]
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,8 +131,7 @@ fn left_over(output: &Path) -> Vec<PathBuf> {
     let is_passing = |it: &PathBuf| {
         let path = it.to_str().unwrap();
         ["/staging/", "/journal/", "/resume/"].iter().any(|part| path.contains(part))
-            || path.ends_with(".new")
-            || path.ends_with(".staged")
+            || it.extension().is_some_and(|it| it == "new" || it == "staged")
     };
     files(output).into_iter().filter(is_passing).collect()
 }

@@ -21,7 +21,6 @@ mod support;
 #[path = "../../tests/end_to_end/expected/mod.rs"]
 mod expected;
 #[path = "../../tests/end_to_end/tables.rs"]
-#[allow(dead_code, reason = "a part of what tests share")]
 mod tables;
 mod reader;
 mod tree;

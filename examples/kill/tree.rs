@@ -34,10 +34,8 @@ fn walk(dir: &Path, found: &mut dyn FnMut(Listed)) {
         let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
             walk(&entry.path(), found);
-        } else {
-            if let Some(file) = list_one(&entry.path()) {
-                found(file);
-            }
+        } else if let Some(file) = list_one(&entry.path()) {
+            found(file);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use chrono::NaiveDate;
 use chrono_tz::UTC;
 use tempfile::TempDir;
-use tracklake::sim::{Faults, Simulator, World};
+use tracklake::sim::{Faults, Simulator};
 
 use crate::shipped::{start, usual};
 use crate::support::run::{Exported, export};

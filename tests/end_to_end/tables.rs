@@ -1,5 +1,6 @@
 //! The tables of a pipeline: those of a day, and what stands after some nights.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test's own files")]
+
 use std::{fs, path::Path};
 
 use arrow::array::{Int64Array, StringArray};
