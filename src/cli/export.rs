@@ -87,7 +87,8 @@ pub(super) fn export(plan: &Plan, options: &RunOptions, bars: Bars) -> Result<Ru
     let progress = Progress::new(chosen.iter().map(|(stream, _)| &stream.name));
     runtime.block_on(async {
         tokio::select! {
-            report = run::run(plan, options, &progress, stop_signal()) => report,
+            report = run::run(plan, options, &progress, stop_signal(1)) => report,
+            () = stop_signal(2) => Err(Error::Interrupted),
             () = progress::draw(&progress, bars) => Err(Error::Internal("the bars stopped".into())),
         }
     })

@@ -221,16 +221,18 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|err| Error::Internal(format!("cannot start the runtime: {err}")))
 }
 
-/// Ends when the user or the system wants the program to stop.
-async fn stop_signal() {
+/// Ends when the user or the system has said `times` times that the program should stop.
+async fn stop_signal(times: u32) {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = signal(SignalKind::interrupt());
     let terminate = signal(SignalKind::terminate());
     let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    for _ in 0..times {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn simulate(
             ),
         );
         let _ = stdout.flush();
-        stop_signal().await;
+        stop_signal(1).await;
         simulator.stop().await;
         Ok(0)
     })

@@ -80,7 +80,7 @@ fn notes(stdout: &mut dyn Write, pipeline: &str, verified: &VerifiedStream) {
         report::line(
             stdout,
             format_args!(
-                "note: {pipeline}.{stream}: {} with an older schema, without `{}`; this is fine, and `tracklake run --rewrite` writes all files anew",
+                "note: {pipeline}.{stream}: {} with an older schema, without `{}`; this is fine, and `tracklake run {pipeline} --rewrite` writes all files anew",
                 counted(*older_schema, "Parquet file"),
                 added_columns.join("`, `")
             ),

@@ -251,6 +251,7 @@ pub struct Extractor {
     redactor: Redactor,
     sender: Sender,
     pace: Pace,
+    draining: AtomicBool,
     stopped: AtomicBool,
     stop: tokio::sync::Notify,
 }
@@ -268,9 +269,20 @@ impl Extractor {
             redactor: plan.redactor.clone(),
             sender,
             pace: Pace::new(&plan.source.limits),
+            draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
         })
+    }
+
+    /// Asks for no more slices to be started; those under way go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether no more slices are to be started.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// Ends all slices under way as soon as possible, and every later one at once.

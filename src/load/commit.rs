@@ -289,6 +289,11 @@ pub(super) fn recover(store: &Store, pipeline: &Name) -> Result<(), WriteError> 
     for path in &uncommitted {
         store.remove(path)?;
     }
+    // A report that was being written when its run was killed; no other run writes that name.
+    let runs = format!("_tracklake/{pipeline}/runs");
+    for entry in store.list(&runs)?.iter().filter(|it| it.name.ends_with(".json.new")) {
+        store.remove(&format!("{runs}/{}", entry.name))?;
+    }
     store.remove_all(&staging(pipeline))
 }
 

@@ -174,6 +174,12 @@ impl Destination {
     /// Lets go of the destination, once its writers are gone too.
     pub fn close(self) {}
 
+    /// What the writers share, for tests of what they use.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
     /// Lets a test end the run after any number of changes.
     #[cfg(test)]
     pub(super) fn store(&self) -> &Store {

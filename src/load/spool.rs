@@ -224,18 +224,10 @@ impl Spooled {
         self.slices.get(slice)?.end
     }
 
-    /// Whether nothing is here.
-    pub fn is_empty(&self) -> bool {
-        self.slices.is_empty()
-    }
-
-    /// The pages of all finished slices.
-    pub fn pages(&self) -> Result<SpooledPages<'_>, WriteError> {
-        let mut offsets: Vec<u64> =
-            self.slices.values().flat_map(|it| &it.pages).copied().collect();
-        // From the last one on, because they are taken from the end.
-        offsets.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(SpooledPages { spooled: self, frames: self.frames()?, offsets })
+    /// The pages of a finished slice, in the order in which they came; none of another.
+    pub fn pages(&self, slice: &str) -> Result<SpooledPages<'_>, WriteError> {
+        let offsets = self.slices.get(slice).map(|it| it.pages.as_slice()).unwrap_or_default();
+        Ok(SpooledPages { spooled: self, frames: self.frames()?, offsets: offsets.iter() })
     }
 
     /// Goes on with the file, behind its last whole frame.
@@ -288,19 +280,19 @@ impl Spooled {
     }
 }
 
-/// The pages of finished slices, one after the other.
+/// The pages of a finished slice, one after the other.
 #[derive(Debug)]
 pub struct SpooledPages<'a> {
     spooled: &'a Spooled,
     frames: Frames,
-    offsets: Vec<u64>,
+    offsets: std::slice::Iter<'a, u64>,
 }
 
 impl SpooledPages<'_> {
     /// The next page.
     pub fn next_page(&mut self) -> Result<Option<SpooledPage>, WriteError> {
-        let Some(offset) = self.offsets.pop() else { return Ok(None) };
-        self.frames.seek(offset)?;
+        let Some(offset) = self.offsets.next() else { return Ok(None) };
+        self.frames.seek(*offset)?;
         let frame = self.frames.next()?;
         let page = frame.and_then(|(_, payload)| self.spooled.parse(&payload));
         // It was there when the file was looked through.
@@ -401,3 +393,6 @@ pub(super) fn directory(pipeline: &Name) -> String {
 fn spool(pipeline: &Name, stream: &Name) -> String {
     format!("{}/{stream}.spool", directory(pipeline))
 }
+
+#[cfg(test)]
+mod tests;

@@ -367,6 +367,28 @@ pub(super) struct TemporaryFile {
     pub(super) file: File,
 }
 
+/// A directory of the host's own for what does not fit in memory; it goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    store: Store,
+    _directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// Creates the directory where the host wants such things.
+    pub(super) fn new() -> Result<Self, WriteError> {
+        let path = std::env::temp_dir();
+        let directory = tempfile::tempdir_in(&path)
+            .map_err(io_error("create a temporary directory in", &path))?;
+        Ok(Self { store: Store::open(directory.path())?, _directory: directory })
+    }
+
+    /// The directory as a store.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
 /// Names the attempt and the path of an I/O error.
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
     let path = path.to_owned();

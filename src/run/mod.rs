@@ -24,12 +24,12 @@ use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Mutex,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 
 pub use progress::{Progress, StreamProgress};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
@@ -127,7 +127,8 @@ pub fn selected<'a>(plan: &'a Plan, wanted: &[Name]) -> Vec<(&'a StreamPlan, Pub
         .collect()
 }
 
-/// Runs a pipeline until it is done or `shutdown` comes.
+/// Runs a pipeline until it is done or `shutdown` comes: then slices under way may end, and what was
+/// read whole is kept for the next run. Dropped, it stops at once.
 ///
 /// # Errors
 ///
@@ -160,14 +161,18 @@ pub async fn run(
             outcomes: Mutex::default(),
         };
         let all = futures::future::join_all(jobs.into_iter().map(|job| run.stream(job)));
-        tokio::pin!(shutdown);
+        tokio::pin!(all);
         let streams = tokio::select! {
-            streams = all => streams,
-            () = &mut shutdown => {
-                extractor.stop();
-                return Err(Error::Interrupted);
+            streams = &mut all => streams,
+            () = shutdown => {
+                warn!("stopping when the requests under way are answered; once more to stop at once");
+                extractor.drain();
+                tokio::time::timeout(GRACE, all).await.map_err(|_| Error::Interrupted)?
             }
         };
+        if streams.iter().any(|it| matches!(it.error, Some(Error::Interrupted))) {
+            return Err(Error::Interrupted);
+        }
         let report = RunReport {
             pipeline: plan.pipeline.to_string(),
             run: options.run.clone(),
@@ -187,6 +192,9 @@ pub async fn run(
     };
     work.instrument(span).await
 }
+
+/// How long slices under way may take to end once the user stops the run.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How old the slices of an unfinished run may be to be gone on from: what has changed since is
 /// found by the next run, but not much later than a night.

@@ -17,7 +17,7 @@ use crate::{
     extract::{
         ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Stopped, Verdict, slices,
     },
-    load::{Scope, ScopeValue},
+    load::{Scope, ScopeValue, Spooled, SpooledEnd, WriteError},
     plan::{OnGone, ScopeSource, SlicesPlan, StreamPlan},
 };
 
@@ -43,6 +43,8 @@ pub(super) struct SliceTally {
     pub(super) has_lost_place: bool,
     /// Parents whose slices failed.
     pub(super) pending: Vec<ParentValues>,
+    /// Whether slices were not started, because the user stops the run.
+    pub(super) is_cut: bool,
 }
 
 /// Reads slices of one stream.
@@ -78,11 +80,12 @@ impl SliceLoop<'_> {
         let mut batcher = Batcher::new(&stream.slices);
         let mut active = FuturesUnordered::new();
         let mut tally = SliceTally::default();
-        if self.replay().await.is_err() {
-            // The writer has failed and says why itself.
-            self.extractor.stop();
-        }
         loop {
+            if self.extractor.is_draining() && (!waiting.is_empty() || parents.is_some()) {
+                tally.is_cut = true;
+                waiting.clear();
+                parents = None;
+            }
             while active.len() < *at_once {
                 let Some(slice) = waiting.pop_front() else { break };
                 let span = info_span!("slice", id = %slice.id);
@@ -122,15 +125,16 @@ impl SliceLoop<'_> {
         tally
     }
 
-    /// Hands on what an earlier run has read and not published.
-    async fn replay(&self) -> Result<(), Stopped> {
-        let Some(spooled) = self.shared.spooled.as_ref().filter(|it| !it.is_empty()) else {
-            return Ok(());
+    /// Hands on what an earlier run has read of a slice and not published.
+    async fn replay(&self, key: &str, kept: &Spooled) -> Result<(), Stopped> {
+        let unreadable = |err: WriteError| {
+            warn!(error = %chain(&err), "what an earlier run has kept cannot be read");
+            Stopped
         };
         let reader = SliceReader::new(self.shared, self.progress, None);
-        let mut pages = spooled.pages().map_err(|_| Stopped)?;
+        let mut pages = kept.pages(key).map_err(unreadable)?;
         while let Some(page) =
-            tokio::task::block_in_place(|| pages.next_page()).map_err(|_| Stopped)?
+            tokio::task::block_in_place(|| pages.next_page()).map_err(unreadable)?
         {
             reader.replay(page).await?;
         }
@@ -139,11 +143,16 @@ impl SliceLoop<'_> {
 
     async fn slice(&self, slice: Slice) -> Ended {
         let key = slice_key(self.stream, &slice);
-        let kept = key.as_ref().zip(self.shared.spooled.as_ref());
-        if let Some(end) = kept.and_then(|(key, spooled)| spooled.end(key)) {
-            let verdict = if end.is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
-            let read = SliceEnd::Read { verdict, pages: 0, records: 0 };
-            return Ended { slice, end: read, rejected: end.rejected };
+        // Only what this run asks for: kept children of a parent that has changed are stale.
+        if let Some((key, kept)) = key.as_ref().zip(self.shared.spooled.as_ref())
+            && let Some(SpooledEnd { is_reconciled, rejected }) = kept.end(key)
+        {
+            let verdict = if is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
+            let end = match self.replay(key, kept).await {
+                Ok(()) => SliceEnd::Read { verdict, pages: 0, records: 0 },
+                Err(Stopped) => SliceEnd::Failed(ExtractError::Stopped),
+            };
+            return Ended { slice, end, rejected };
         }
         let reader = SliceReader::new(self.shared, self.progress, key);
         let end = self.extractor.read(self.stream, &slice, &reader, &self.progress.source).await;

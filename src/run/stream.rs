@@ -67,6 +67,8 @@ enum Reading {
     Partial,
     /// Nothing.
     Nothing,
+    /// What the user let it: it is read on by the next run.
+    Interrupted,
 }
 
 /// What is known about a stream after its slices, before its rows are merged.
@@ -152,7 +154,9 @@ impl<'a> Run<'a> {
         let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
         let failed = slices.counts.failed;
         let all_failed = failed > 0 && failed == slices.counts.total;
-        let own = if all_failed {
+        let own = if slices.is_cut {
+            Reading::Interrupted
+        } else if all_failed {
             Reading::Nothing
         } else if failed > 0 {
             Reading::Partial
@@ -160,7 +164,8 @@ impl<'a> Run<'a> {
             Reading::Complete
         };
         let reading = match parent.as_ref().map(|it| it.reading) {
-            Some(Reading::Nothing) => Reading::Nothing,
+            _ if own == Reading::Interrupted => own,
+            Some(parent @ (Reading::Interrupted | Reading::Nothing)) => parent,
             Some(Reading::Partial) if own == Reading::Complete => Reading::Partial,
             _ => own,
         };
@@ -224,6 +229,10 @@ impl<'a> Run<'a> {
     ) -> Result<StreamStatus, Error> {
         let Written { staged, quarantine } =
             writing.await.map_err(|err| Error::Internal(format!("the writer stopped: {err}")))?;
+        if let Some(Error::Interrupted) = before.fatal {
+            // The run that goes on from here has the same rejects.
+            return Err(Error::Interrupted);
+        }
         let quarantine = quarantine.publish().map_err(Error::Write)?;
         let quarantine = quarantine.map(|it| self.plan.destination.path.join(it));
         report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
@@ -327,6 +336,9 @@ impl<'a> Run<'a> {
 
 /// What went wrong with the slices, if anything.
 fn failure(stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
+    if read.reading == Reading::Interrupted {
+        return Some(Failure::Nothing(Error::Interrupted));
+    }
     let parent = stream.slices.parent().map(|it| &it.stream);
     let counts = read.slices.counts;
     let is_snapshot = matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });

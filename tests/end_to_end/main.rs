@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 mod expected;
+mod tables;
 mod spot;
 mod served;
 mod shipped;

@@ -3,21 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use chrono::NaiveDate;
 use chrono_tz::Tz;
 use tempfile::TempDir;
 use tracklake::sim::{SimOptions, Simulator};
 
-use crate::expected::{Window, codearts, timesheet, tracker};
-use crate::support::read::{read_csv, read_parquet};
 use crate::support::run::export;
-use crate::support::table::{Table, difference};
-
-/// The zone of the CodeArts pipeline where nobody sets another.
-pub(crate) const CODEARTS_ZONE: Tz = chrono_tz::Asia::Shanghai;
+use crate::support::table::Table;
+use crate::tables::{CODEARTS_ZONE, codearts_tables, differences, jira_tables, tracker_tables};
 
 pub(crate) async fn start(options: SimOptions) -> Simulator {
     Simulator::start(options).await.unwrap()
@@ -59,76 +53,6 @@ fn check(
     let differences = differences(output.path(), pipeline, expected);
     assert!(differences.is_empty(), "{differences}");
     output
-}
-
-/// What differs in any stream and format, so that one failure does not hide another.
-#[track_caller]
-pub(crate) fn differences(output: &Path, pipeline: &str, expected: &[(&str, Table)]) -> String {
-    let mut out = String::new();
-    for (stream, expected) in expected {
-        let dir = |format: &str| output.join(format).join(pipeline).join(stream);
-        let found = [
-            ("parquet", read_parquet(&dir("parquet"))),
-            ("csv", read_csv(&dir("csv"), &expected.columns)),
-        ];
-        for (format, actual) in found {
-            let difference = difference(&actual, expected);
-            if !difference.is_empty() {
-                let _ = write!(out, "\n{stream} as {format}: {difference}");
-            }
-        }
-    }
-    out
-}
-
-/// The first work date that the simulator's variables tell a pipeline to read.
-pub(crate) fn since(simulator: &Simulator, variable: &str) -> NaiveDate {
-    let variables = simulator.variables();
-    let (_, text) = variables.iter().find(|(name, _)| *name == variable).unwrap();
-    text.parse().unwrap()
-}
-
-pub(crate) fn tracker_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
-    let (world, url) = (simulator.world(), simulator.tracker_url());
-    [
-        ("issues", tracker::issues(&world, &url, zone)),
-        ("worklogs", tracker::worklogs(&world, &url, zone)),
-        ("changelog", tracker::changelog(&world, &url, zone)),
-    ]
-}
-
-pub(crate) fn jira_tables(simulator: &Simulator) -> [(&'static str, Table); 2] {
-    jira_tables_since(simulator, since(simulator, "JIRA_SINCE"))
-}
-
-pub(crate) fn jira_tables_since(
-    simulator: &Simulator,
-    since: NaiveDate,
-) -> [(&'static str, Table); 2] {
-    let world = simulator.world();
-    let window = Window::of(&world, since);
-    [
-        ("audit_log", timesheet::audit_log(&world, window)),
-        ("worklogs", timesheet::worklogs(&world, window)),
-    ]
-}
-
-pub(crate) fn codearts_tables(simulator: &Simulator, zone: Tz) -> [(&'static str, Table); 3] {
-    codearts_tables_since(simulator, zone, since(simulator, "CODEARTS_SINCE"))
-}
-
-pub(crate) fn codearts_tables_since(
-    simulator: &Simulator,
-    zone: Tz,
-    since: NaiveDate,
-) -> [(&'static str, Table); 3] {
-    let world = simulator.world();
-    let window = Window::of(&world, since);
-    [
-        ("issues", codearts::issues(&world, zone)),
-        ("history", codearts::history(&world, zone)),
-        ("work_hours", codearts::work_hours(&world, window)),
-    ]
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Runs a shipped pipeline against a simulator.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tracklake::sim::Simulator;
 
@@ -16,18 +16,27 @@ pub(crate) struct Exported {
     pub(crate) stderr: String,
 }
 
-/// Exports all streams of `pipelines/<pipeline>`, or of a file elsewhere, into `output`, at the world's own time.
+impl Exported {
+    pub(crate) fn of(ended: &Output) -> Self {
+        Self {
+            code: ended.status.code(),
+            stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
+    }
+}
+
+/// A run of all streams of `pipelines/<pipeline>`, or of a file elsewhere, into `output`, at the world's own
+/// time, ready to start.
 ///
 /// `extra` is set after, and so instead of, what the simulator names.
-#[track_caller]
-#[expect(clippy::panic, reason = "a helper of tests reports by panicking")]
-pub(crate) fn export(
+pub(crate) fn command(
     simulator: &Simulator,
     pipeline: &str,
     output: &Path,
     extra: &[(&str, &str)],
-) -> Exported {
-    // ---- The one place that knows how a run is started: the binary, as people start it.
+) -> Command {
+    // The one place that knows how a run is started: the binary, as people start it.
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -48,12 +57,19 @@ pub(crate) fn export(
             command.args(value.split_whitespace());
         }
     }
-    let ended = command.envs(extra.iter().copied()).output();
-    // ---- Until here.
-    let ended = ended.unwrap_or_else(|err| panic!("the program did not start: {err}"));
-    Exported {
-        code: ended.status.code(),
-        stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
-    }
+    command.envs(extra.iter().copied());
+    command
+}
+
+/// Runs [`command`] to its end.
+#[track_caller]
+#[expect(clippy::panic, reason = "a helper of tests reports by panicking")]
+pub(crate) fn export(
+    simulator: &Simulator,
+    pipeline: &str,
+    output: &Path,
+    extra: &[(&str, &str)],
+) -> Exported {
+    let ended = command(simulator, pipeline, output, extra).output();
+    Exported::of(&ended.unwrap_or_else(|err| panic!("the program did not start: {err}")))
 }

@@ -178,3 +178,15 @@ fn a_record_that_names_files_elsewhere_is_refused() {
 fn put(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
+
+#[test]
+fn a_report_that_was_being_written_at_a_kill_goes_and_whole_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("_tracklake/p/runs");
+    open(dir.path(), &BOTH).keep_report("{}").unwrap();
+    fs::File::create_new(runs.join("r0.json.new")).unwrap();
+
+    drop(open(dir.path(), &BOTH));
+
+    assert_eq!(names(&runs), ["r1.json"]);
+}

@@ -29,7 +29,7 @@ use crate::load::{
     partition::Ordinal,
     rows::ORDER,
     sort::{Merge, Origin, Row, Sorter},
-    store::{Store, io_error},
+    store::{Scratch, Store},
 };
 
 /// Memory for keys that met.
@@ -43,7 +43,7 @@ const BUDGET: usize = 16 << 20;
 pub(super) struct Keys {
     store: Store,
     /// Removed when it is dropped.
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
     columns: Vec<String>,
     index: Mutex<KeyIndex>,
     rows: AtomicU64,
@@ -94,10 +94,8 @@ impl Keys {
     /// Of rows that the columns `key` identify; what does not fit in memory goes to the host's
     /// temporary directory.
     pub(super) fn new(store: &Store, key: &[String]) -> Result<Self, WriteError> {
-        let path = std::env::temp_dir();
-        let scratch = tempfile::tempdir_in(&path)
-            .map_err(io_error("create a temporary directory in", &path))?;
-        let index = Mutex::new(KeyIndex::new(&Store::open(scratch.path())?, SPILL, BUDGET));
+        let scratch = Scratch::new()?;
+        let index = Mutex::new(KeyIndex::new(scratch.store(), SPILL, BUDGET));
         Ok(Self {
             store: store.clone(),
             scratch,
@@ -138,8 +136,7 @@ impl Keys {
         if suspects == Suspects::None {
             return Ok(Vec::new());
         }
-        let scratch_store = Store::open(scratch.path())?;
-        let mut sorter = Sorter::new(&scratch_store, SPILL, SORT_BYTES);
+        let mut sorter = Sorter::new(scratch.store(), SPILL, SORT_BYTES);
         let mut any = None;
         for (number, path) in files.iter().enumerate() {
             let (handle, absolute) = store.open_file(path)?;
