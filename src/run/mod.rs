@@ -205,6 +205,8 @@ fn fingerprint(plan: &Plan, options: &RunOptions) -> String {
     let RunOptions { run: _, now: _, streams, since, until, refresh, rewrite: _, memory_bytes: _ } =
         options;
     let mut hasher = DefaultHasher::new();
+    // Another version may read the same bytes otherwise.
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
     plan.fingerprint.hash(&mut hasher);
     format!("{streams:?} {since:?} {until:?} {refresh:?}").hash(&mut hasher);
     format!("{:016x}", hasher.finish())
