@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo build --release
-//! cargo run --release --example kill -- --kills 200 --seed 1
+//! cargo build --release
+//! cargo run --example kill -- --kills 200 --seed 1
 //!
 //! each pipeline ─ each day ─ each trial:   copy of yesterday's output
 //!                                            │ run, SIGKILL   at random, or when a file appears

@@ -14,6 +14,7 @@
 //! parsed once. It does not know columns, files or cursors.
 
 mod auth;
+mod error;
 mod ledger;
 mod pace;
 mod paginate;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 pub use auth::InvalidCredential;
+pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
 pub use request::RequestError;
@@ -84,128 +86,6 @@ pub struct UnreadableBody {
 /// The next stage takes no more.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopped;
-
-/// Why a slice could not be read to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum ExtractError {
-    /// The request cannot be made.
-    #[error("cannot make the request")]
-    Request(#[source] RequestError),
-    /// The request has no whole response.
-    #[error("request failed after {attempts} {}", if *.attempts == 1 { "try" } else { "tries" })]
-    Send {
-        /// Tries, the first included.
-        attempts: u32,
-        /// Of the last try.
-        source: SendError,
-    },
-    /// The server refuses the credentials.
-    #[error("`{url}` refuses the credentials with status {status}{detail}")]
-    Unauthorized {
-        /// The URL without its query.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// What the server says, with `: ` before it.
-        detail: String,
-    },
-    /// The server answers with something that is not a page.
-    #[error("`{url}` answers with status {status} after {attempts} {}{detail}", if *.attempts == 1 { "try" } else { "tries" })]
-    Status {
-        /// The URL without its query.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// Tries, the first included.
-        attempts: u32,
-        /// What the server says, with `: ` before it.
-        detail: String,
-    },
-    /// A redirect leads where a request must not go.
-    #[error("`{url}` redirects to `{location}`, {reason}")]
-    Redirected {
-        /// The URL without its query.
-        url: String,
-        /// Where to, without its query.
-        location: String,
-        /// Why it is not followed.
-        reason: &'static str,
-    },
-    /// A web page came instead of JSON.
-    #[error("`{url}` answers with a web page instead of JSON{detail}")]
-    WebPage {
-        /// The URL without its query.
-        url: String,
-        /// The page's title, with `: ` before it.
-        detail: String,
-    },
-    /// The body is not JSON.
-    #[error("the body from `{url}` cannot be read after {attempts} {}", if *.attempts == 1 { "try" } else { "tries" })]
-    Body {
-        /// The URL without its query.
-        url: String,
-        /// Tries, the first included.
-        attempts: u32,
-        /// What is wrong with it.
-        source: UnreadableBody,
-    },
-    /// The body has no records where they should be.
-    #[error("the body from `{url}` has no records at `{path}`: {found}")]
-    NoRecords {
-        /// The URL without its query.
-        url: String,
-        /// The records path.
-        path: JsonPath,
-        /// What the body has instead.
-        found: String,
-    },
-    /// Paging cannot go on.
-    #[error("paging cannot go on")]
-    Paging(#[source] StuckPaging),
-    /// Fewer records than the API's own total, even after reading again.
-    #[error("the API says {expected} records, but only {found} different ones came")]
-    Short {
-        /// The API's own total.
-        expected: u64,
-        /// What arrived.
-        found: u64,
-    },
-    /// More records than the API gives, in a window that cannot be cut further.
-    #[error(
-        "the API counts {total} records here, more than it gives, and the slice cannot be cut further"
-    )]
-    Capped {
-        /// The API's own total.
-        total: u64,
-    },
-    /// The run was stopped, or another slice met an error that holds for all.
-    #[error("not read, because the run stops")]
-    Stopped,
-}
-
-impl ExtractError {
-    /// Whether every other request of the source would fail in the same way.
-    pub fn holds_for_all(&self) -> bool {
-        match self {
-            Self::Unauthorized { .. }
-            | Self::Redirected { .. }
-            | Self::WebPage { .. }
-            | Self::Stopped
-            | Self::Send {
-                source: SendError::Client(_) | SendError::Credential(_) | SendError::Connect { .. },
-                ..
-            } => true,
-            Self::Request(_)
-            | Self::Send { .. }
-            | Self::Status { .. }
-            | Self::Body { .. }
-            | Self::NoRecords { .. }
-            | Self::Paging(_)
-            | Self::Short { .. }
-            | Self::Capped { .. } => false,
-        }
-    }
-}
 
 /// How a slice ended.
 #[derive(Debug)]
