@@ -125,6 +125,14 @@ pub enum Error {
     /// The destination could not be looked at.
     #[error("the destination cannot be read")]
     Inspect(#[source] WriteError),
+    /// The dataset holds what something else was asked for.
+    #[error(
+        "stream `{stream}` holds rows of another request: a variable such as a project or a query has changed, or the request itself"
+    )]
+    OtherSelection {
+        /// The stream.
+        stream: Name,
+    },
     /// The state of an earlier run cannot be gone on from.
     #[error("the state of stream `{stream}` cannot be used")]
     State {
@@ -205,6 +213,7 @@ impl Error {
             Self::Source(source)
             | Self::Slices { source, .. }
             | Self::SomeSlices { source, .. } => extract_hint(source),
+            Self::OtherSelection { .. } => Some("export it to an `--output` of its own, or make the dataset what is asked for now with `--full-refresh`".into()),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
@@ -239,7 +248,8 @@ impl Error {
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }
-            | Self::NoDestination { .. } => 3,
+            | Self::NoDestination { .. }
+            | Self::OtherSelection { .. } => 3,
             Self::Source(_) | Self::Slices { .. } | Self::Parent { .. } => 4,
             Self::TooManyRejected { .. }
             | Self::PartWouldReplace { .. }

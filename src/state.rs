@@ -37,6 +37,13 @@ pub struct StreamState {
     pub pending: Vec<BTreeMap<String, Value>>,
     /// The clock of the run that published last.
     pub published_at: DateTime<Utc>,
+    /// The clock of the last run that read up to it.
+    #[serde(default)]
+    pub read_until: Option<DateTime<Utc>>,
+    /// Tells what the rows were asked for: a state of another project or query says nothing about
+    /// this one.
+    #[serde(default)]
+    pub selection: Option<u64>,
 }
 
 /// A state that this program cannot go on from.
@@ -72,6 +79,8 @@ impl StreamState {
             redo_from: None,
             pending: Vec::new(),
             published_at,
+            read_until: None,
+            selection: None,
         }
     }
 
@@ -124,9 +133,14 @@ pub fn start(rule: StartRule, states: &[Option<&StreamState>]) -> Start {
     let read_up_to = match (rule.lookback, rule.reread) {
         (Some(lookback), _) => {
             let cursors: Option<Vec<_>> = states.iter().map(|it| it.cursor).collect();
-            cursors.and_then(|it| it.into_iter().min()).map(|it| it - lookback)
+            // A value from the future must not keep everything before it from being read.
+            cursors.and_then(|it| it.into_iter().min()).map(|it| it.min(rule.now) - lookback)
         }
-        (None, Some(reread)) => Some(rule.now - reread),
+        (None, Some(reread)) => {
+            // Days that nobody read, because no run came so far, are read now.
+            let read: Option<Vec<_>> = states.iter().map(|it| it.read_until).collect();
+            read.and_then(|it| it.into_iter().min()).map(|it| it.min(rule.now) - reread)
+        }
         (None, None) => None,
     };
     let redo_from = states.iter().filter_map(|it| it.redo_from).min();
@@ -171,14 +185,18 @@ pub fn advance(
     state.published_at = state.published_at.max(now);
     state.pending = pending;
     if extent == Extent::Part {
+        // Nothing else will ask for the window again.
+        state.redo_from = state.redo_from.into_iter().chain(failed_from).min();
         return state;
     }
+    state.read_until = state.read_until.max(Some(now));
     let reached = match (largest, failed_from) {
         (Some(largest), Some(failed)) => Some(largest.min(failed)),
         (largest, _) => largest,
     };
-    // The cursor never moves back: what was published stays published.
-    state.cursor = state.cursor.max(reached);
+    // The cursor never moves back: what was published stays published. Nor does it move beyond the
+    // clock: one wrong date in the source would end all reading.
+    state.cursor = state.cursor.max(reached.map(|it| it.min(now)));
     state.started_from = match (state.started_from, started) {
         (Some(old), Some(new)) => Some(old.min(new)),
         (old, new) => old.or(new),
@@ -198,6 +216,7 @@ mod tests {
     fn state(cursor: Option<&str>, started_from: &str) -> StreamState {
         StreamState {
             cursor: cursor.map(at),
+            read_until: Some(at("2024-07-25")),
             started_from: Some(at(started_from)),
             ..StreamState::new(at("2024-07-25"))
         }
@@ -244,7 +263,7 @@ mod tests {
 
         let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
 
-        assert_eq!(found, Start::At(at("2024-05-27")));
+        assert_eq!(found, Start::At(at("2024-05-26")), "60 days before the last reading");
     }
 
     #[test]
@@ -297,8 +316,40 @@ mod tests {
     }
 
     #[test]
+    fn a_value_from_the_future_does_not_end_all_reading() {
+        let progress = Progress { largest: Some(at("2099-01-01")), ..Progress::default() };
+        let state = advance(None, progress, Extent::ToNow, at("2024-07-26"));
+        assert_eq!(state.cursor, Some(at("2024-07-26")));
+
+        let mut old = self::state(Some("2099-01-01"), "2024-01-01");
+        old.read_until = Some(at("2024-07-25"));
+        let found = start(rule("2024-01-01", Some(1), None), &[Some(&old)]);
+        assert_eq!(found, Start::At(at("2024-07-25")));
+    }
+
+    #[test]
+    fn days_that_no_run_has_read_are_read_by_the_next_one() {
+        let mut own = state(None, "2024-01-01");
+        own.read_until = Some(at("2024-04-01"));
+
+        let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
+
+        assert_eq!(found, Start::At(at("2024-02-01")));
+    }
+
+    #[test]
+    fn a_window_that_failed_in_a_part_of_the_time_is_remembered_too() {
+        let progress = Progress { failed_from: Some(at("2024-03-01")), ..Progress::default() };
+
+        let new =
+            advance(Some(&state(None, "2024-01-01")), progress, Extent::Part, at("2024-07-26"));
+
+        assert_eq!(new.redo_from, Some(at("2024-03-01")));
+    }
+
+    #[test]
     fn a_state_of_version_1_is_read_and_a_later_one_is_refused() {
-        let text = r#"{"version":1,"cursor":"2024-07-25T11:58:00.258Z","started_from":"2024-04-26T00:00:00Z","redo_from":null,"pending":[{"issue_key":"OPS-7"}],"published_at":"2024-07-25T12:00:00Z"}"#;
+        let text = r#"{"version":1,"cursor":"2024-07-25T11:58:00.258Z","started_from":"2024-04-26T00:00:00Z","redo_from":null,"pending":[{"issue_key":"OPS-7"}],"published_at":"2024-07-25T12:00:00Z","read_until":"2024-07-25T12:00:00Z","selection":7}"#;
         let state = StreamState::from_stored(serde_json::from_str(text).unwrap()).unwrap().unwrap();
         assert_eq!(state.pending[0]["issue_key"], "OPS-7");
         assert_eq!(state.to_stored().unwrap(), serde_json::from_str::<Value>(text).unwrap());

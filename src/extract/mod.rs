@@ -45,7 +45,7 @@ use crate::plan::{
     JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
-use ledger::Ledger;
+use ledger::{Ledger, PageNews};
 use pace::Pace;
 use paginate::{Ask, Next, Paginator};
 use request::Request;
@@ -242,10 +242,11 @@ impl Extractor {
                     return Ok(Step::Capped(total));
                 }
                 let news = ledger.add(&facts, total);
-                paginator.after(&facts, &headers, news, &ledger).map(Step::Next)
+                let next = paginator.after(&facts, &headers, news, &ledger)?;
+                Ok(Step::Next(next, news))
             });
-            let next = match step {
-                Ok(Step::Next(next)) => next,
+            let (next, news) = match step {
+                Ok(Step::Next(next, news)) => (next, news),
                 Ok(Step::Capped(total)) => {
                     return match slice.split() {
                         Some(halves) => SliceEnd::Split(Box::new(halves)),
@@ -255,7 +256,9 @@ impl Extractor {
                 Err(err) => return SliceEnd::Failed(ExtractError::Paging(err)),
             };
             debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
-            if reader.accept(ledger.pages(), slice, output).await.is_err() {
+            // A page that only repeats what is known ends some APIs; its records are there already.
+            let is_new = news == PageNews::New;
+            if is_new && reader.accept(ledger.pages(), slice, output).await.is_err() {
                 return SliceEnd::Failed(ExtractError::Stopped);
             }
             match next {
@@ -481,7 +484,7 @@ struct Page<T> {
 }
 
 enum Step {
-    Next(Next),
+    Next(Next, PageNews),
     Capped(u64),
 }
 

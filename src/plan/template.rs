@@ -96,6 +96,19 @@ impl Template {
         }
     }
 
+    /// Everything that the value depends on but the slice, as text.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Constant(value) => value.to_string(),
+            Self::Expression(source, vars) | Self::Text(source, vars) => {
+                format!(
+                    "{source} {:?}",
+                    vars.0.iter().map(|(k, v)| (k, v.to_string())).collect::<Vec<_>>()
+                )
+            }
+        }
+    }
+
     /// Whether the value was written out, with no expression in it.
     pub fn is_constant(&self) -> bool {
         matches!(self, Self::Constant(_))

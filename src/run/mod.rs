@@ -38,7 +38,7 @@ use crate::{
     error::Error,
     extract::{Extractor, Horizon, ParentValues, planned_start, reread},
     load::{Destination, ResumeHeader, Rewrite},
-    plan::{Name, Plan, StreamPlan, WindowStart},
+    plan::{Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
 };
@@ -228,6 +228,11 @@ fn jobs<'a>(
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
+        let known = state.as_ref().and_then(|it: &StreamState| it.selection);
+        let is_other = known.is_some_and(|it| it != stream.selection());
+        if is_other && *publish == Publish::Yes && options.refresh == Refresh::Incremental {
+            return Err(Error::OtherSelection { stream: stream.name.clone() });
+        }
         states.insert(&stream.name, state);
     }
 
@@ -285,6 +290,15 @@ fn jobs<'a>(
     Ok(jobs)
 }
 
+/// Whether the stream, or one that follows it, becomes exactly what this run reads.
+fn needs_everything(stream: &StreamPlan, chosen: &[(&StreamPlan, Publish)]) -> bool {
+    let is_snapshot = matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
+    let mut children = chosen
+        .iter()
+        .filter(|(it, _)| it.slices.parent().is_some_and(|parent| parent.stream == stream.name));
+    is_snapshot || children.any(|(child, _)| needs_everything(child, chosen))
+}
+
 /// Which part of the time a stream's windows cover.
 fn horizon(
     options: &RunOptions,
@@ -294,7 +308,10 @@ fn horizon(
     states: &HashMap<&Name, Option<StreamState>>,
 ) -> Horizon {
     let planned = Horizon { now: options.now, since: options.since, until: options.until };
-    if options.refresh == Refresh::Full || options.since.is_some() {
+    if options.refresh == Refresh::Full
+        || options.since.is_some()
+        || needs_everything(stream, chosen)
+    {
         return planned;
     }
     let rule = StartRule {

@@ -23,7 +23,7 @@ use super::progress::StreamProgress;
 use crate::{
     extract::{PageReader, ParentValues, Slice, Stopped, UnreadableBody},
     load::{ReadScopes, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
-    plan::{Name, PageFacts, SliceContext, StreamPlan},
+    plan::{Name, PageFacts, ReplaceScope, SliceContext, StreamPlan, WriteMode},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
 };
 
@@ -40,8 +40,10 @@ pub(super) const PARENT_VERSION: &str = "$version";
 pub(super) fn slice_key(stream: &StreamPlan, slice: &Slice) -> Option<String> {
     let parent = &slice.context.parent;
     if stream.slices.parent().is_some() {
-        let version = parent.get(PARENT_VERSION).filter(|it| !it.is_null())?;
-        return Some(format!("{}{KEY_SEPARATOR}{version}", slice.id));
+        parent.get(PARENT_VERSION).filter(|it| !it.is_null())?;
+        // All values, because the id of a batch says only how many parents it has.
+        let values = serde_json::to_string(parent).ok()?;
+        return Some(format!("{}{KEY_SEPARATOR}{values}", slice.id));
     }
     Some(slice.id.clone())
 }
@@ -74,6 +76,8 @@ impl Shared {
         children: Vec<ChildFeed>,
         has_standing_rows: bool,
     ) -> Self {
+        let is_snapshot =
+            matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
         Self {
             decoder: Arc::new(decoder),
             spooled,
@@ -81,7 +85,7 @@ impl Shared {
             children,
             tally: Mutex::default(),
             has_key: !stream.key().is_empty(),
-            has_standing_rows,
+            has_standing_rows: has_standing_rows && !is_snapshot,
             cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
         }
     }

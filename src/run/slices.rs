@@ -37,6 +37,8 @@ pub(super) struct SliceTally {
     pub(super) read: Vec<Scope>,
     /// The rows of slices that were not: they must not go.
     pub(super) unread: Vec<Scope>,
+    /// Whether a slice was not read whose rows cannot be told from others.
+    pub(super) has_unread_without_scope: bool,
     /// Where the earliest window starts that could not be read.
     pub(super) failed_from: Option<DateTime<Utc>>,
     /// Whether a slice failed that is neither a window's nor a parent's.
@@ -45,6 +47,14 @@ pub(super) struct SliceTally {
     pub(super) pending: Vec<ParentValues>,
     /// Whether slices were not started, because the user stops the run.
     pub(super) is_cut: bool,
+}
+
+impl SliceTally {
+    /// Remembers the rows of a slice that was not read.
+    fn keep(&mut self, scope: Option<Scope>) {
+        self.has_unread_without_scope |= scope.is_none();
+        self.unread.extend(scope);
+    }
 }
 
 /// Reads slices of one stream.
@@ -182,14 +192,17 @@ impl SliceLoop<'_> {
                     Verdict::Short { .. } => counts.failed += 1,
                 }
                 // What did not fit may be what stands: nothing of such a slice goes.
-                let scopes = if rejected == 0 { &mut tally.read } else { &mut tally.unread };
-                scopes.extend(scope());
+                if rejected == 0 {
+                    tally.read.extend(scope());
+                } else {
+                    tally.keep(scope());
+                }
             }
             SliceEnd::Gone => {
                 counts.gone += 1;
                 warn!(slice = %slice.id, "access is lost");
                 match self.stream.on_gone {
-                    OnGone::Keep => tally.unread.extend(scope()),
+                    OnGone::Keep => tally.keep(scope()),
                     OnGone::Delete => tally.read.extend(scope()),
                 }
                 if tally.gone.len() < NAMED {
@@ -198,7 +211,7 @@ impl SliceLoop<'_> {
             }
             SliceEnd::Skipped => {
                 counts.skipped += 1;
-                tally.unread.extend(scope());
+                tally.keep(scope());
             }
             SliceEnd::Split(halves) => {
                 counts.split += 1;
@@ -207,7 +220,7 @@ impl SliceLoop<'_> {
                 return Some(*halves);
             }
             SliceEnd::Failed(err) => {
-                tally.unread.extend(scope());
+                tally.keep(scope());
                 self.note_failure(tally, slice, err);
             }
         }

@@ -56,6 +56,9 @@ pub(super) struct Run<'a> {
 pub(super) struct Outcome {
     progress: state::Progress,
     reading: Reading,
+    /// Whether every row of the source was seen: only then is a child's parent that did not come
+    /// one that is not there.
+    is_whole: bool,
 }
 
 /// How much of a stream could be read.
@@ -77,6 +80,16 @@ struct Read {
     tally: Tally,
     progress: state::Progress,
     reading: Reading,
+    /// Whether the run asked for everything that was ever asked for, and could read it.
+    covers_all: bool,
+}
+
+impl Read {
+    /// Whether no record was rejected and no slice left out.
+    fn nothing_missing(&self) -> bool {
+        let counts = self.slices.counts;
+        counts.gone == 0 && counts.skipped == 0 && counts.failed == 0 && self.tally.rejected == 0
+    }
 }
 
 impl<'a> Run<'a> {
@@ -100,10 +113,14 @@ impl<'a> Run<'a> {
         };
         let slices = slices.run(parents).await;
         let tally = shared.take_tally();
-        let mut read = self.settle(stream, slices, tally, &horizon);
+        let mut read = self.settle(stream, slices, tally, &horizon, state.as_ref());
         self.lock().insert(
             &stream.name,
-            Outcome { progress: read.progress.clone(), reading: read.reading },
+            Outcome {
+                progress: read.progress.clone(),
+                reading: read.reading,
+                is_whole: read.covers_all && read.nothing_missing(),
+            },
         );
         // The child streams must see the end only now, when they can find out how it came.
         shared.children.clear();
@@ -121,7 +138,7 @@ impl<'a> Run<'a> {
         };
         // Dropped without its end, the queue makes the writer give up.
         if let Some(queue) = shared.writer.take().filter(|_| fatal.is_none()) {
-            queue.end(self.scopes(stream, &read), self.options.rewrite);
+            queue.end(scopes(stream, &read), self.options.rewrite);
         }
         let result = match writing {
             Some(writing) => {
@@ -150,6 +167,7 @@ impl<'a> Run<'a> {
         slices: SliceTally,
         tally: Tally,
         horizon: &Horizon,
+        state: Option<&StreamState>,
     ) -> Read {
         let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
         let failed = slices.counts.failed;
@@ -169,6 +187,17 @@ impl<'a> Run<'a> {
             Some(Reading::Partial) if own == Reading::Complete => Reading::Partial,
             _ => own,
         };
+        // Windows that start later than ever before leave out what an earlier run has read.
+        let planned = planned_start(&stream.slices, self.options.now);
+        let covers_windows = match (planned, state.and_then(|it| it.started_from)) {
+            (Some(planned), Some(started)) => planned <= started,
+            (Some(_) | None, _) => true,
+        };
+        let covers_all = self.options.refresh == Refresh::Full
+            && self.options.extent() == state::Extent::ToNow
+            && reading == Reading::Complete
+            && covers_windows
+            && parent.as_ref().is_none_or(|it| it.is_whole);
         let progress = match parent {
             // A child has got as far as the parents that it followed.
             Some(parent) => state::Progress { pending: slices.pending.clone(), ..parent.progress },
@@ -180,7 +209,7 @@ impl<'a> Run<'a> {
                 pending: Vec::new(),
             },
         };
-        Read { slices, tally, progress, reading }
+        Read { slices, tally, progress, reading, covers_all }
     }
 
     fn started(&self, stream: &StreamPlan, horizon: &Horizon) -> Option<DateTime<Utc>> {
@@ -188,33 +217,6 @@ impl<'a> Run<'a> {
             // A run that starts at its cursor has read everything before it earlier.
             Some(_) => None,
             None => planned_start(&stream.slices, self.options.now),
-        }
-    }
-
-    /// Which rows that stand become exactly what was read.
-    fn scopes(&self, stream: &StreamPlan, read: &Read) -> ReadScopes {
-        let is_complete = read.reading == Reading::Complete;
-        let is_whole =
-            self.options.refresh == Refresh::Full && self.options.extent() == state::Extent::ToNow;
-        match &stream.write {
-            WriteMode::Replace { scope: ReplaceScope::All, .. } => ReadScopes::AllBut(Vec::new()),
-            WriteMode::Replace { scope: ReplaceScope::Slice, .. } if is_whole && is_complete => {
-                ReadScopes::AllBut(read.slices.unread.clone())
-            }
-            WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
-                ReadScopes::These(read.slices.read.clone())
-            }
-            // Rows of slices that were not read cannot be told from the others here.
-            WriteMode::Append { .. } | WriteMode::Merge { .. } => {
-                let counts = read.slices.counts;
-                let nothing_missing =
-                    counts.gone == 0 && counts.skipped == 0 && read.tally.rejected == 0;
-                if is_whole && is_complete && nothing_missing {
-                    ReadScopes::AllBut(Vec::new())
-                } else {
-                    ReadScopes::Nothing
-                }
-            }
         }
     }
 
@@ -275,8 +277,9 @@ impl<'a> Run<'a> {
             return Err(Error::Internal(message));
         }
 
-        let new =
+        let mut new =
             state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
+        new.selection = Some(stream.selection());
         let stored = new
             .to_stored()
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
@@ -393,6 +396,35 @@ fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedS
     report.outdated = staged.outdated;
     report.removed = removed(stream, staged);
     report.redated = staged.redated;
+}
+
+/// Which rows that stand become exactly what was read.
+fn scopes(stream: &StreamPlan, read: &Read) -> ReadScopes {
+    match &stream.write {
+        WriteMode::Replace { scope: ReplaceScope::All, key } => {
+            // Without a key what was read could not be told from what stands.
+            if read.nothing_missing() || key.is_empty() {
+                ReadScopes::AllBut(Vec::new())
+            } else {
+                ReadScopes::Nothing
+            }
+        }
+        WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
+            if read.covers_all && !read.slices.has_unread_without_scope {
+                ReadScopes::AllBut(read.slices.unread.clone())
+            } else {
+                ReadScopes::These(read.slices.read.clone())
+            }
+        }
+        // Rows of slices that were not read cannot be told from the others here.
+        WriteMode::Append { .. } | WriteMode::Merge { .. } => {
+            if read.covers_all && read.nothing_missing() {
+                ReadScopes::AllBut(Vec::new())
+            } else {
+                ReadScopes::Nothing
+            }
+        }
+    }
 }
 
 /// The report of a stream that is not published yet.

@@ -229,11 +229,31 @@ async fn a_source_that_suddenly_has_nothing_deletes_nothing() {
     let stands = jira_tables_since(&nights.simulator, nights.first);
     nights.night(0, &stands);
 
-    // A project that nobody has: the API answers with empty lists.
-    let ended = nights.run(&[("JIRA_PROJECT_KEYS", "NOBODY")]);
+    // A project that nobody has: the API would answer with empty lists.
+    let other = nights.run(&[("JIRA_PROJECT_KEYS", "NOBODY")]);
+    assert_eq!(other.code, Some(3), "{}\n{}", other.stderr, other.stdout);
+    assert!(other.stderr.contains("holds rows of another request"), "{}", other.stderr);
 
-    assert_eq!(ended.code, Some(5), "{}\n{}", ended.stderr, ended.stdout);
-    assert!(ended.stderr.contains("rows"), "{}", ended.stderr);
+    let full = [("JIRA_PROJECT_KEYS", "NOBODY"), ("TRACKLAKE_TEST_ARGS", "--full-refresh")];
+    let emptied = nights.run(&full);
+    assert_eq!(emptied.code, Some(5), "{}\n{}", emptied.stderr, emptied.stdout);
+    assert!(emptied.stderr.contains("all of its"), "{}", emptied.stderr);
+
+    let differs = differences(nights.output.path(), nights.pipeline, &stands);
+    assert!(differs.is_empty(), "{differs}");
+}
+
+#[tokio::test]
+async fn a_full_refresh_from_a_later_day_removes_nothing_of_the_days_before() {
+    let nights = Nights::begin("jira_timesheet").await;
+    let stands = jira_tables_since(&nights.simulator, nights.first);
+    nights.night(0, &stands);
+    let later = (nights.first + chrono::Days::new(30)).to_string();
+
+    let ended =
+        nights.run(&[("JIRA_SINCE", later.as_str()), ("TRACKLAKE_TEST_ARGS", "--full-refresh")]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let differs = differences(nights.output.path(), nights.pipeline, &stands);
     assert!(differs.is_empty(), "{differs}");
 }
