@@ -13,6 +13,7 @@ pub mod name;
 pub mod path;
 pub mod secret;
 pub mod stream;
+mod selection;
 pub mod template;
 
 use std::time::Duration;

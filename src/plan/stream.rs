@@ -1,7 +1,5 @@
 //! One stream: how it is sliced, asked for, paged through, typed and written.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
@@ -59,20 +57,6 @@ impl StreamPlan {
         }
     }
 
-    /// Tells what the stream asks for: its request and listed values with the values of variables,
-    /// but not where windows start, nor how fast or in which pages it is read.
-    pub fn selection(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let RequestPlan { method: _, path, query, headers: _, body } = &self.request;
-        path.identity().hash(&mut hasher);
-        for (name, value) in query {
-            (name, value.identity()).hash(&mut hasher);
-        }
-        body.as_ref().map(BodyPlan::identity).hash(&mut hasher);
-        self.slices.listed(&mut |name, values| format!("{name} {values:?}").hash(&mut hasher));
-        hasher.finish()
-    }
-
     /// The field of a page's last record that the stream pages by, if it does.
     pub fn last_record_field(&self) -> Option<&JsonPath> {
         match &self.paginate.scheme {
@@ -125,19 +109,6 @@ pub enum QueryValue {
     Json(BodyPlan),
 }
 
-impl QueryValue {
-    /// Everything that the value depends on but the slice, as text.
-    fn identity(&self) -> String {
-        match self {
-            Self::One(template) => template.identity(),
-            Self::Repeat(templates) | Self::Csv(templates) => {
-                templates.iter().map(Template::identity).collect::<Vec<_>>().join("\u{1f}")
-            }
-            Self::Json(body) => body.identity(),
-        }
-    }
-}
-
 /// A JSON value with templates in it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BodyPlan {
@@ -147,21 +118,6 @@ pub enum BodyPlan {
     Array(Vec<BodyPlan>),
     /// Anything else.
     Leaf(Template),
-}
-
-impl BodyPlan {
-    /// Everything that the value depends on but the slice, as text.
-    fn identity(&self) -> String {
-        match self {
-            Self::Object(members) => members
-                .iter()
-                .map(|(key, member)| format!("{key}:{}", member.identity()))
-                .collect::<Vec<_>>()
-                .join(","),
-            Self::Array(items) => items.iter().map(Self::identity).collect::<Vec<_>>().join(","),
-            Self::Leaf(template) => template.identity(),
-        }
-    }
 }
 
 /// Where a page has its records.
@@ -374,19 +330,6 @@ pub enum SlicesPlan {
 }
 
 impl SlicesPlan {
-    /// Shows every list of values to `see`.
-    fn listed(&self, see: &mut impl FnMut(&str, &[Value])) {
-        match self {
-            Self::List { name, values } => see(name, values),
-            Self::Product(parts) | Self::Union(parts) => {
-                for part in parts {
-                    part.listed(see);
-                }
-            }
-            Self::Whole | Self::Window(_) | Self::Parent(_) => {}
-        }
-    }
-
     /// The parent stream that the slices come from, if any.
     pub fn parent(&self) -> Option<&ParentPlan> {
         match self {
