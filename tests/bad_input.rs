@@ -748,6 +748,25 @@ fn an_output_below_a_regular_file_is_named() {
 }
 
 #[test]
+fn a_report_that_cannot_be_kept_is_still_printed() {
+    let workspace = after_a_good_run();
+    let runs = workspace.path().join("output/_tracklake/own/runs");
+    // The place is taken while the run is under way.
+    let server = Server::start(move |_| {
+        std::fs::remove_dir_all(&runs).unwrap();
+        std::fs::File::create_new(&runs).unwrap();
+        Response::json(&page(4))
+    });
+
+    let ended = against(&workspace, &server, &["--quiet"]);
+
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(ended.stdout.contains("published"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("_tracklake/own/runs"), "{}", ended.stderr);
+    assert_eq!(workspace.rows("items").len(), 4, "the rows are published all the same");
+}
+
+#[test]
 fn a_second_run_is_refused_while_the_first_goes_on() {
     let (asked, first_request) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();

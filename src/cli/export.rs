@@ -109,8 +109,9 @@ pub(super) fn print(
     } else if !reports.is_empty() {
         report::runs(stdout, reports);
     }
-    let errors = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
-    for err in errors {
+    let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
+    let of_runs = reports.iter().filter_map(|it| it.error.as_ref());
+    for err in of_streams.chain(of_runs) {
         report::error(&mut std::io::stderr().lock(), err);
     }
     Ok(())

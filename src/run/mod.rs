@@ -173,24 +173,34 @@ pub async fn run(
         if streams.iter().any(|it| matches!(it.error, Some(Error::Interrupted))) {
             return Err(Error::Interrupted);
         }
-        let report = RunReport {
+        let mut report = RunReport {
             pipeline: plan.pipeline.to_string(),
             run: options.run.clone(),
             started_at: options.now,
             seconds: started.elapsed().as_secs_f64(),
             exit_code: RunReport::exit_code(&streams),
             streams,
+            error: None,
         };
-        // What could not be written is not fetched again; everything else is settled.
-        if !report.streams.iter().any(|it| matches!(it.error, Some(Error::Write(_)))) {
-            destination.forget_all().map_err(Error::Write)?;
+        // What was published is told also where it cannot be written down.
+        if let Err(err) = keep(&destination, &report) {
+            report.exit_code = err.exit_code();
+            report.error = Some(err);
         }
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|err| Error::Internal(err.to_string()))?;
-        destination.keep_report(&json).map_err(Error::Write)?;
         Ok(report)
     };
     work.instrument(span).await
+}
+
+/// Leaves what a run leaves beside its data: its report, and no slices that nobody needs any more.
+fn keep(destination: &Destination, report: &RunReport) -> Result<(), Error> {
+    // What could not be written is not fetched again; everything else is settled.
+    if !report.streams.iter().any(|it| matches!(it.error, Some(Error::Write(_)))) {
+        destination.forget_all().map_err(Error::Write)?;
+    }
+    let json =
+        serde_json::to_string_pretty(report).map_err(|err| Error::Internal(err.to_string()))?;
+    destination.keep_report(&json).map_err(Error::Write)
 }
 
 /// How long slices under way may take to end once the user stops the run.

@@ -20,6 +20,9 @@ pub struct RunReport {
     pub exit_code: u8,
     /// What each stream did, parents before children.
     pub streams: Vec<StreamReport>,
+    /// Why the report itself, or the end of the run, could not be kept.
+    #[serde(skip)]
+    pub error: Option<Error>,
 }
 
 /// What a run did for one stream. Records that were read are written, dropped by a rule, or
