@@ -7,7 +7,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::TimeDelta;
 
 use super::{
-    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, WriteError,
+    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, WriteError,
     commit::{self, Outcome, StagedStream, Staging},
     lock::Lock,
     manifest::{self, Manifest},
@@ -19,6 +19,7 @@ use super::{
     split::{Dataset, Splitter},
     spool,
     store::Store,
+    turns::turns,
     update::{Manner, Order, Room, Update, Updated},
 };
 use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema};
@@ -259,7 +260,8 @@ impl StreamWriter {
             partitioner: &partitioner,
             staged: AtomicUsize::new(0),
         };
-        let Updated { counts, stood, mut changed, kept_rows, mut files } = update.stage(&parts)?;
+        let Updated { counts, stood, mut changed, moves, kept_rows, mut files } =
+            update.stage(&parts)?;
 
         let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
         let is_truth =
@@ -285,8 +287,11 @@ impl StreamWriter {
             files = parts.stage_empty()?;
             changed.insert(Ordinal::NULL);
         }
-        let changed_partitions = changed.len() as u64;
-        let outcome = Outcome { counts, read, stood, rows, changed_partitions, kept, files };
+        let turns = turns(&moves);
+        let turn = |it: &StagedFile| turns.get(&Ordinal::of_number(it.number)).copied();
+        files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
+        let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
+        let outcome = Outcome { counts, read, stood, rows, changed, kept, files };
         Ok(StagedStream::new(held, staging, &stream, schema, &trees, outcome))
     }
 }

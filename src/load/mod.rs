@@ -43,6 +43,7 @@ mod split;
 mod spool;
 mod standing;
 mod store;
+mod turns;
 mod update;
 mod verify;
 

@@ -31,6 +31,7 @@ use super::{
     split::Delta,
     standing::{Search, StandingFile, StandingRows, Touched, Which},
     store::Store,
+    turns::Moves,
 };
 
 /// What settling, and sorting what stands anew, may take of the budget, each of them.
@@ -86,6 +87,7 @@ pub(super) struct Update<'a> {
     /// Rows of the partitions that stand.
     standing: BTreeMap<Ordinal, u64>,
     counts: Counts,
+    moves: Moves,
     stood: u64,
 }
 
@@ -103,6 +105,8 @@ pub(super) struct Updated {
     pub(super) stood: u64,
     /// Partitions that are written, or have no rows any more.
     pub(super) changed: BTreeSet<Ordinal>,
+    /// Between which partitions rows moved.
+    pub(super) moves: Moves,
     /// Rows of the partitions that are not.
     pub(super) kept_rows: u64,
     pub(super) files: Vec<StagedFile>,
@@ -161,6 +165,7 @@ impl<'a> Update<'a> {
             resorted: None,
             standing: rows,
             counts: Counts::default(),
+            moves: Moves::new(),
             stood,
         };
         if manner.order == Order::Other && !update.files.is_empty() {
@@ -215,6 +220,7 @@ impl<'a> Update<'a> {
         let kept = self.standing.iter().filter(|(it, _)| !jobs.contains_key(it));
         Ok(Updated {
             counts: self.counts,
+            moves: self.moves,
             stood: self.stood,
             kept_rows: kept.map(|it| it.1).sum(),
             changed: jobs.into_keys().collect(),
@@ -342,15 +348,26 @@ impl<'a> Update<'a> {
         let mut key: Option<Vec<u8>> = None;
         let mut contest = Contest::default();
         let mut counts = Counts::default();
-        let mut close = |contest: &mut Contest, key_len: usize, counts: &mut Counts| {
+        let mut moves = Moves::new();
+        // Where rows of the key stand.
+        let mut stands: Vec<Ordinal> = Vec::new();
+        let mut close = |contest: &mut Contest,
+                         stands: &mut Vec<Ordinal>,
+                         key_len: usize,
+                         counts: &mut Counts| {
             let stays = contest.decide(self.manner.rule, &self.layout, key_len, counts);
+            if let Some(row) = stays {
+                let left = stands.iter().filter(|it| **it != row.partition);
+                moves.extend(left.map(|it| (*it, row.partition)));
+            }
+            stands.clear();
             let pushed = stays.map_or(Ok(()), |row| by_partition.push(row));
             contest.clear();
             pushed
         };
         while let Some((_, row)) = merge.next()? {
             if let Some(key) = key.as_mut().filter(|it| it.as_slice() != row.key()) {
-                close(&mut contest, key.len(), &mut counts)?;
+                close(&mut contest, &mut stands, key.len(), &mut counts)?;
                 key.clear();
                 key.extend_from_slice(row.key());
             }
@@ -358,12 +375,17 @@ impl<'a> Update<'a> {
             let Some((&tag, rest)) = row.bytes.split_last() else { continue };
             let Some((bytes, partition)) = rest.split_last_chunk() else { continue };
             let partition = Ordinal(u64::from_be_bytes(*partition));
-            contest.push(origin(tag), partition, bytes, &mut counts);
+            let origin = origin(tag);
+            if origin != Origin::New {
+                stands.push(partition);
+            }
+            contest.push(origin, partition, bytes, &mut counts);
         }
         if let Some(key) = key {
-            close(&mut contest, key.len(), &mut counts)?;
+            close(&mut contest, &mut stands, key.len(), &mut counts)?;
         }
         self.counts += counts;
+        self.moves = moves;
         by_partition.finish()
     }
 }

@@ -75,6 +75,8 @@ pub struct StreamReport {
     pub partitions: u64,
     /// Partitions whose files were written.
     pub changed_partitions: u64,
+    /// Their directories, such as `date=2024-07-25`, for those who load only what changed.
+    pub changed: Vec<String>,
     /// Files that were written, of all formats.
     pub files: u64,
     /// Bytes of these files.

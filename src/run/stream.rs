@@ -290,12 +290,12 @@ impl<'a> Run<'a> {
             .map_err(Error::Write)?;
         self.destination.forget(&stream.name).map_err(Error::Write)?;
         report.seconds.publishing = started.elapsed().as_secs_f64();
-        let Published { rows, partitions, changed_partitions, files, bytes, removed_files } =
-            published;
-        info!(rows, changed_partitions, files, bytes, removed_files, "published");
+        let Published { rows, partitions, changed, files, bytes, removed_files } = published;
+        info!(rows, changed_partitions = changed.len(), files, bytes, removed_files, "published");
         report.rows = rows;
         report.partitions = partitions;
-        report.changed_partitions = changed_partitions;
+        report.changed_partitions = changed.len() as u64;
+        report.changed = changed;
         report.files = files;
         report.bytes_written = bytes;
         report.removed_files = removed_files;
@@ -456,6 +456,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         rows: 0,
         partitions: 0,
         changed_partitions: 0,
+        changed: Vec::new(),
         files: 0,
         bytes_written: 0,
         removed_files: 0,

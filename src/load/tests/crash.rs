@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::support::{FORMATS, TestRow, name, names, open, row, stream, tree, visible};
+use super::support::{FORMATS, TestRow, name, names, open, read, row, stream, tree, visible};
 use crate::{
     load::{Destination, ReadScopes, Rewrite, WriteError, commit, store::Store},
     plan::{FormatPlan, WriteMode},
@@ -96,6 +96,39 @@ fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
     assert!(seen.is_sorted(), "what is committed stays committed: {seen:?}");
     assert!(seen.iter().filter(|it| **it).count() > 10, "{seen:?}");
     assert!(seen.iter().filter(|it| !**it).count() > 10, "{seen:?}");
+}
+
+#[test]
+fn between_any_two_changes_a_reader_finds_no_row_twice() {
+    let base = tempfile::tempdir().unwrap();
+    let rows = [row(1, 0, "a"), row(2, 1, "a"), row(3, 2, "a"), row(4, 3, "a"), row(5, 0, "a")];
+    write(&open(base.path(), &BOTH), &rows).unwrap();
+    // To the day before, to a day that is new, and away from days that then have none.
+    let redated = [row(2, 0, "a"), row(3, 1, "a"), row(4, 2, "a"), row(5, 9, "a")];
+
+    let mut pictures = Vec::new();
+    for changes in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        copy(base.path(), dir.path());
+        let destination = open(dir.path(), &BOTH);
+        destination.store().fuse.set(changes);
+        let is_done = write(&destination, &redated).is_ok();
+
+        for format in BOTH {
+            let seen = read(dir.path(), format);
+            let mut ids: Vec<_> = seen.values().flatten().map(|it| it.id).collect();
+            ids.sort_unstable();
+            assert!(ids.windows(2).all(|it| it[0] != it[1]), "after {changes}: {seen:?}");
+            pictures.push(ids.len());
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(
+        pictures.iter().any(|it| *it < rows.len()),
+        "nothing was seen in between: {pictures:?}"
+    );
 }
 
 #[test]

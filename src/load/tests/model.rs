@@ -333,7 +333,7 @@ proptest! {
                     + staged.unchanged + staged.outdated
             );
             let written = staged.files.len();
-            let changed = staged.changed_partitions;
+            let changed = staged.changed.len() as u64;
             prop_assert_eq!(files(dir.path()), before.clone(), "visible before it is published");
             let published = staged.publish(&json!({ "run": at })).unwrap();
             prop_assert_eq!(destination.state(&name("s")).unwrap(), Some(json!({ "run": at })));
