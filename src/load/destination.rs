@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, WriteError,
@@ -15,6 +15,7 @@ use super::{
     part::Parts,
     partition::{Ordinal, Partitioner, segment},
     quarantine::QuarantineWriter,
+    rows::Layout,
     scope::Predicate,
     split::{Dataset, Splitter},
     spool,
@@ -22,7 +23,7 @@ use super::{
     turns::turns,
     update::{Manner, Order, Room, Update, Updated},
 };
-use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema};
+use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema};
 
 /// What a stream's rows may take of memory before they are written to temporary files.
 pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
@@ -41,6 +42,8 @@ pub(super) struct Held {
     pub(super) pipeline: Name,
     /// As it was given.
     pub(super) run: String,
+    /// The run's clock.
+    now: DateTime<Utc>,
     _lock: Lock,
 }
 
@@ -68,8 +71,13 @@ impl Destination {
     /// and removes what it only staged.
     ///
     /// `run` identifies this run in manifests, journal records, quarantine files and to others
-    /// that want the lock.
-    pub fn open(plan: &DestinationPlan, pipeline: &Name, run: &str) -> Result<Self, WriteError> {
+    /// that want the lock. `now` is what rows are marked with that the source no longer has.
+    pub fn open(
+        plan: &DestinationPlan,
+        pipeline: &Name,
+        run: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, WriteError> {
         let store = Store::open(&plan.path)?;
         let lock = Lock::take(&store, pipeline, run)?;
         commit::recover(&store, pipeline)?;
@@ -79,6 +87,7 @@ impl Destination {
                 plan: plan.clone(),
                 pipeline: pipeline.clone(),
                 run: run.to_owned(),
+                now,
                 _lock: lock,
             }),
         })
@@ -95,7 +104,7 @@ impl Destination {
         let Held { store, plan, pipeline, .. } = &*self.held;
         let manifest = Manifest::read(store, pipeline, &stream.name)?;
         if let Some(manifest) = &manifest {
-            let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+            let schema = dataset_schema(stream);
             let trees = manifest::trees(plan, pipeline, &stream.name);
             manifest.check(store, stream, &schema, &trees)?;
         }
@@ -112,14 +121,15 @@ impl Destination {
     ) -> Result<StreamWriter, WriteError> {
         let standing = self.standing(stream)?;
         let held = Arc::clone(&self.held);
-        let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+        let schema = dataset_schema(stream);
         let staging = Staging::new(&held, &stream.name);
         let dataset = match &standing {
             Some(manifest) if manifest.rows > 0 => Dataset::Stands,
             Some(_) | None => Dataset::Empty,
         };
+        let layout = Layout::new(stream, &schema, held.now)?;
         let splitter =
-            Splitter::new(stream, &schema, &held.store, staging.path(), memory_bytes, dataset)?;
+            Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         Ok(StreamWriter { stream, schema, standing, splitter, memory_bytes, staging, held })
     }
@@ -206,11 +216,6 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// The schema that batches must have.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Takes a batch. Batches of no rows are allowed.
     #[expect(clippy::needless_pass_by_value, reason = "its memory is free when this returns")]
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), WriteError> {

@@ -77,7 +77,7 @@ impl Pass<'_> {
                 group.key.extend_from_slice(row.key());
                 group.is_settled = self.suspects.contain(row.key());
             }
-            group.push(origin, row, &mut tally.counts);
+            group.push(origin, row, self.layout, &mut tally.counts);
         }
         group.close(self, tally, emit)
     }
@@ -98,7 +98,7 @@ struct Group {
 }
 
 impl Group {
-    fn push(&mut self, origin: Origin, row: Row<'_>, counts: &mut Counts) {
+    fn push(&mut self, origin: Origin, row: Row<'_>, layout: &Layout, counts: &mut Counts) {
         if matches!(origin, Origin::InScope | Origin::Known) {
             self.standing += 1;
             if self.standing == 1 {
@@ -109,7 +109,7 @@ impl Group {
         if origin == Origin::Settled {
             self.settled = Some(row.bytes.to_vec());
         } else if !self.is_settled {
-            self.contest.push(origin, row.partition, row.bytes, counts);
+            self.contest.push(origin, row.partition, row.bytes, layout, counts);
         }
     }
 

@@ -221,7 +221,7 @@ impl<'a> Update<'a> {
         Ok(Updated {
             counts: self.counts,
             moves: self.moves,
-            stood: self.stood,
+            stood: self.stood - self.counts.gone_before,
             kept_rows: kept.map(|it| it.1).sum(),
             changed: jobs.into_keys().collect(),
             files,
@@ -379,7 +379,7 @@ impl<'a> Update<'a> {
             if origin != Origin::New {
                 stands.push(partition);
             }
-            contest.push(origin, partition, bytes, &mut counts);
+            contest.push(origin, partition, bytes, &self.layout, &mut counts);
         }
         if let Some(key) = key {
             close(&mut contest, &mut stands, key.len(), &mut counts)?;

@@ -22,16 +22,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 
 pub use column::{
-    Calendar, ColumnPlan, ColumnSource, ColumnType, DurationUnit, EXTRA_COLUMN, InstantFormat,
-    UnknownFields, arrow_schema,
+    Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
+    InstantFormat, UnknownFields, arrow_schema, dataset_schema,
 };
 pub use facts::{PageFacts, SliceContext};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, JsonPath};
 pub use secret::{Redactor, Secret};
 pub use stream::{
-    BodyPlan, CursorPlan, ExplodePlan, ExplodeShape, GuardPlan, MaxRejected, Method, OnGone,
-    PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement,
+    BodyPlan, CursorPlan, Deletes, ExplodePlan, ExplodeShape, GuardPlan, MaxRejected, Method,
+    OnGone, PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement,
     QueryValue, RecordsPlan, RecordsShape, ReplaceScope, RequestPlan, ScopeSource, Signal, Signals,
     SizePlan, SlicesPlan, StreamPlan, WhenEmpty, WindowFormat, WindowParams, WindowPlan,
     WindowStart, WriteMode,

@@ -144,8 +144,9 @@ pub async fn run(
     let work = async {
         let started = Instant::now();
         let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
-        let destination = Destination::open(&plan.destination, &plan.pipeline, &options.run)
-            .map_err(Error::Write)?;
+        let destination =
+            Destination::open(&plan.destination, &plan.pipeline, &options.run, options.now)
+                .map_err(Error::Write)?;
         let header = ResumeHeader::new(fingerprint(plan, options), options.now);
         let header = destination.begin(header, RESUME_MAX_AGE).map_err(Error::Write)?;
         // A run that goes on has the windows of the run that began.

@@ -21,9 +21,9 @@ pub(in crate::config) use paginate::{
     LastRecordSpec, LinkSpec, NextUrlSpec, OffsetSpec, PageSpec, PaginateSpec, PlaceSpec, TokenSpec,
 };
 pub(in crate::config) use stream::{
-    CursorSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec, ExplodeSpec, MethodSpec, OnGoneSpec,
-    ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec, RequestSpec, SlicesSpec, StreamSpec,
-    WhenEmptySpec, WindowSpec,
+    CursorSpec, DeletesSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec, ExplodeSpec,
+    MethodSpec, OnGoneSpec, ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec, RequestSpec,
+    SlicesSpec, StreamSpec, WhenEmptySpec, WindowSpec,
 };
 pub(in crate::config) use write::{PartitionSpec, ReplaceSpec, ScopeSpec, UnitSpec, WriteSpec};
 

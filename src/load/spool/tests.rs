@@ -27,7 +27,8 @@ impl Place {
             formats: vec![FormatPlan::Parquet],
             target_file_bytes: 1 << 20,
         };
-        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let destination =
+            Destination::open(&plan, &name("p"), "r1", chrono::DateTime::UNIX_EPOCH).unwrap();
         Self { dir, destination }
     }
 

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::{
     model::{ModelCounts, Run, counts, files, merge_by, stage},
-    support::{self, FORMATS, NULL, TestRow, append, batch, name, read, row, stream},
+    support::{self, FORMATS, NULL, TestRow, append, batch, name, now, read, row, stream},
 };
 use crate::{
     load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
-        StreamPlan, WriteMode,
+        StreamPlan, WriteMode, arrow_schema,
     },
 };
 
@@ -87,7 +87,7 @@ fn files_of_several_parts_and_row_groups_are_merged_in_order() {
     let mut plan = support::destination_plan(dir.path(), &BOTH[..1]);
     plan.target_file_bytes = 10_000;
     let write = |rows: &[TestRow]| {
-        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let destination = Destination::open(&plan, &name("p"), "r1", now()).unwrap();
         let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
         writer.write(batch(rows)).unwrap();
         let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap();
@@ -136,7 +136,8 @@ fn a_column_that_was_added_later_is_null_in_what_stands() {
         let old = batch(&[row(2, 0, "b")]);
         let mut arrays = old.columns().to_vec();
         arrays.insert(at, std::sync::Arc::new(arrow::array::StringArray::from(vec!["new"])));
-        let schema = std::sync::Arc::clone(writer.schema());
+        let plan = wider(at);
+        let schema = arrow_schema(&plan.columns, plan.unknown_fields);
         writer.write(arrow::array::RecordBatch::try_new(schema, arrays).unwrap()).unwrap();
         // Nothing in the files that stand has a note: all of them are in the scope of null.
         let null = Scope { equals: vec![(name("note"), ScopeValue::Null)], dates: None };
