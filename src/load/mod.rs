@@ -19,6 +19,7 @@
 //! not fetch, does not type, and does not know why a record was rejected; it names only
 //! [`plan`](crate::plan). It reads no clock: the run's id is an argument.
 
+mod bloom;
 mod calendar;
 mod commit;
 mod csv;

@@ -72,13 +72,16 @@ impl Splitter {
     ) -> Result<Self, WriteError> {
         let partition_column = position(plan, layout.schema(), &plan.partition.column)?;
         let may_move = layout.is_keyed() && !layout.key().contains(&partition_column);
-        let is_met = layout.is_keyed() && dataset == Dataset::Stands;
+        let first = layout.key().first();
+        let first_kind = first.map(|&it| layout.schema().field(it).data_type().clone());
         Ok(Self {
             partitioner: Partitioner::new(plan.partition.clone()),
             partition_column,
             sorter: Sorter::new(store, directory, budget),
             index: may_move.then(|| KeyIndex::new(store, directory, budget)),
-            keys: is_met.then(|| KeyCollector::new(budget)),
+            keys: first_kind
+                .filter(|_| dataset == Dataset::Stands)
+                .map(|it| KeyCollector::new(budget, it)),
             bytes: layout.bytes(),
             ordinals: Vec::new(),
             read: 0,

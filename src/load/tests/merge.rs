@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use chrono::NaiveDate;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Value, json};
 
 use super::{
@@ -290,4 +291,39 @@ fn a_scope_over_no_column_of_the_stream_is_refused() {
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
 fn put(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_have_the_keys_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let stands = [row(1, 0, "a"), row(900, 0, "b"), row(7, 1, "c"), row(8, 1, "d")];
+    publish(dir.path(), &BOTH[..1], &run(append(), ReadScopes::Nothing, &stands));
+    // Without its rows, a file still has its statistics and its filter.
+    for day in [25, 26] {
+        let path = dir.path().join(format!("parquet/p/s/date=2024-07-{day}/part-0.parquet"));
+        let file = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        for column in file.metadata().row_group(0).columns() {
+            let (start, len) = column.byte_range();
+            let (start, len) = (usize::try_from(start).unwrap(), usize::try_from(len).unwrap());
+            bytes[start..start + len].fill(0xAA);
+        }
+        overwrite(&path, &bytes);
+    }
+    let stage_key = |id| {
+        let destination = support::open(dir.path(), &BOTH[..1]);
+        let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
+        writer.write(batch(&[row(id, 9, "new")])).unwrap();
+        writer.finish(&ReadScopes::Nothing, Rewrite::Changed).map(|it| it.added)
+    };
+
+    assert_eq!(stage_key(9).unwrap(), 1, "between 1 and 900, and the filter says no");
+    assert_eq!(stage_key(1_000).unwrap(), 1, "beyond what the statistics say");
+    let err = stage_key(900).unwrap_err();
+    assert!(err.to_string().contains("date=2024-07-25"), "{err}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "somebody else's write")]
+fn overwrite(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
 }
