@@ -46,6 +46,7 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
     match command {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
+        Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),

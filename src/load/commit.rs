@@ -211,6 +211,7 @@ impl StagedStream {
         self.secure()?;
         self.manifest.state = state.clone();
         let record = self.record()?;
+        let published = self.outcome_of(&record);
         let Held { store, pipeline, .. } = &*self.held;
         let path = journal(pipeline, &self.stream);
         let content = manifest::json(&store.absolute(&path)?, &record)?;
@@ -221,19 +222,27 @@ impl StagedStream {
         apply(store, pipeline, &path, &record)?;
         self.staging.is_kept = false;
 
+        Ok(published)
+    }
+
+    /// What [`publish`](Self::publish) would make visible.
+    pub fn outcome(&self) -> Result<Published, WriteError> {
+        Ok(self.outcome_of(&self.record()?))
+    }
+
+    fn outcome_of(&self, record: &Record) -> Published {
         // The rows that we keep for ourselves are nobody's files.
         let is_visible = |path: &str| manifest::tree_name(path) != ROWS;
         let removed = record.files_out_first.iter().chain(&record.files_out);
-        let removed_files = removed.filter(|it| is_visible(it)).count() as u64;
         let written = || self.files.iter().filter(|it| is_visible(&it.path));
-        Ok(Published {
+        Published {
             rows: self.rows,
             partitions: self.partitions,
+            changed: self.changed.clone(),
             files: written().count() as u64,
             bytes: written().map(|it| it.bytes).sum(),
-            removed_files,
-            changed: self.changed,
-        })
+            removed_files: removed.filter(|it| is_visible(it)).count() as u64,
+        }
     }
 
     /// Makes the staged files survive a loss of power, and sees that they are what was written.

@@ -25,6 +25,16 @@ use super::{
 };
 use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema};
 
+/// What a destination is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To publish.
+    #[default]
+    Publish,
+    /// To find out what would be published: what an unfinished run has read is not touched.
+    Rehearse,
+}
+
 /// What a stream's rows may take of memory before they are written to temporary files.
 pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
 
@@ -44,6 +54,7 @@ pub(super) struct Held {
     pub(super) run: String,
     /// The run's clock.
     now: DateTime<Utc>,
+    purpose: Purpose,
     _lock: Lock,
 }
 
@@ -52,10 +63,23 @@ impl Held {
     pub(super) fn staging(&self) -> String {
         format!("{}/{}", commit::staging(&self.pipeline), run_segment(&self.run))
     }
+
+    /// Where finished slices are kept.
+    pub(super) fn slices(&self) -> String {
+        match self.purpose {
+            Purpose::Publish => spool::directory(&self.pipeline),
+            // Goes with the rest of the staging directory.
+            Purpose::Rehearse => format!("{}/resume", self.staging()),
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.purpose == Purpose::Rehearse {
+            // What cannot be removed now is removed by the next run.
+            let _ = self.store.remove_all(&self.slices());
+        }
         // Not empty where a commit failed half-way: the next run finishes it.
         let _ = self.store.remove_if_empty(&self.staging());
     }
@@ -77,6 +101,7 @@ impl Destination {
         pipeline: &Name,
         run: &str,
         now: DateTime<Utc>,
+        purpose: Purpose,
     ) -> Result<Self, WriteError> {
         let store = Store::open(&plan.path)?;
         let lock = Lock::take(&store, pipeline, run)?;
@@ -88,6 +113,7 @@ impl Destination {
                 pipeline: pipeline.clone(),
                 run: run.to_owned(),
                 now,
+                purpose,
                 _lock: lock,
             }),
         })

@@ -56,7 +56,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use crate::plan::{CsvCompression, FormatPlan};
 
 pub use commit::{Published, StagedStream};
-pub use destination::{DEFAULT_MEMORY_BYTES, Destination, StreamWriter};
+pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unfinished};
 pub use quarantine::{QuarantineWriter, RejectedRecord};

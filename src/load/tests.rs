@@ -23,7 +23,7 @@ use proptest::{collection::vec, prelude::*};
 
 use serde_json::Value;
 
-use super::{Destination, Published, ReadScopes, RejectedRecord, Rewrite, extension};
+use super::{Destination, Published, Purpose, ReadScopes, RejectedRecord, Rewrite, extension};
 use crate::plan::{
     CsvCompression, CsvPlan, FormatPlan, PartitionUnit, ReplaceScope, StreamPlan, WriteMode,
 };
@@ -293,7 +293,8 @@ fn a_large_partition_rolls_over() {
     for_each_format(|format, dir| {
         let mut plan = destination_plan(dir, &[format]);
         plan.target_file_bytes = 20_000;
-        let destination = Destination::open(&plan, &name("p"), "r1", now()).unwrap();
+        let destination =
+            Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap();
         let mut writer = destination.stream(&stream(append()), 100_000).unwrap();
         let text =
             |id: u64| format!("{:x}", u128::from(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)).pow(2));
@@ -417,7 +418,7 @@ fn a_destination_that_cannot_be_written_is_named() {
     put(&file, "");
 
     let plan = destination_plan(&file.join("output"), &FORMATS);
-    let err = Destination::open(&plan, &name("p"), "r1", now()).unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap_err();
 
     assert!(err.to_string().contains("a_file/output`"), "{err}");
     assert!(std::error::Error::source(&err).is_some());
@@ -477,20 +478,25 @@ fn a_pipeline_has_one_run_at_a_time() {
     first.close();
 
     let plan = destination_plan(dir.path(), &FORMATS);
-    let err = Destination::open(&plan, &name("p"), "r2", now()).unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
     assert!(err.to_string().starts_with("pipeline `p` is held by run r1 (pid "), "{err}");
-    Destination::open(&plan, &name("other"), "r2", now()).unwrap();
+    Destination::open(&plan, &name("other"), "r2", now(), Purpose::Publish).unwrap();
 
     drop(writer);
-    Destination::open(&plan, &name("p"), "r2", now()).unwrap();
+    Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap();
 }
 
 #[test]
 fn rejected_records_are_kept_with_their_reasons() {
     let dir = tempfile::tempdir().unwrap();
-    let destination =
-        Destination::open(&destination_plan(dir.path(), &FORMATS), &name("p"), "../r1", now())
-            .unwrap();
+    let destination = Destination::open(
+        &destination_plan(dir.path(), &FORMATS),
+        &name("p"),
+        "../r1",
+        now(),
+        Purpose::Publish,
+    )
+    .unwrap();
     let mut quarantine = destination.quarantine(&name("s"));
     let rejected = RejectedRecord {
         slice: "TREK-1",

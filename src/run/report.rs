@@ -108,6 +108,8 @@ pub struct StreamReport {
 pub enum StreamStatus {
     /// Its files are visible.
     Published,
+    /// Its files would be as told; nothing of it was published, because only that was asked.
+    Planned,
     /// It was read for its children only.
     Read,
     /// Nothing of it was published; what was there before is untouched.

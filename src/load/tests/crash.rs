@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::support::{FORMATS, TestRow, name, names, now, open, read, row, stream, tree, visible};
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, WriteError, commit, store::Store},
+    load::{Destination, Purpose, ReadScopes, Rewrite, WriteError, commit, store::Store},
     plan::{FormatPlan, WriteMode},
 };
 
@@ -150,7 +150,7 @@ fn a_record_that_cannot_be_understood_stops_the_run_and_nothing_is_removed() {
         let before = tree(dir.path());
 
         let plan = super::support::destination_plan(dir.path(), &BOTH);
-        let err = Destination::open(&plan, &name("p"), "r2", now()).unwrap_err();
+        let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
         assert!(err.to_string().ends_with(expected), "{err}");
         assert!(err.to_string().contains("journal/s.json"), "{err}");
@@ -170,7 +170,7 @@ fn a_promised_file_that_is_nowhere_is_named() {
     let before = tree(dir.path());
 
     let plan = super::support::destination_plan(dir.path(), &BOTH);
-    let err = Destination::open(&plan, &name("p"), "r2", now()).unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
     assert!(matches!(err, WriteError::Lost { .. }), "{err}");
     assert!(
@@ -200,7 +200,7 @@ fn a_record_that_names_files_elsewhere_is_refused() {
     let seen = visible(&root);
 
     let plan = super::support::destination_plan(&root, &BOTH);
-    let err = Destination::open(&plan, &name("p"), "r2", now()).unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
     assert!(matches!(err, WriteError::Outside { .. }), "{err}");
     assert!(outside.exists());

@@ -11,7 +11,7 @@ use super::{
     support::{self, FORMATS, NULL, TestRow, append, batch, name, now, read, row, stream},
 };
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
+    load::{Destination, Purpose, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
         StreamPlan, WriteMode, arrow_schema,
@@ -88,7 +88,8 @@ fn files_of_several_parts_and_row_groups_are_merged_in_order() {
     let mut plan = support::destination_plan(dir.path(), &BOTH[..1]);
     plan.target_file_bytes = 10_000;
     let write = |rows: &[TestRow]| {
-        let destination = Destination::open(&plan, &name("p"), "r1", now()).unwrap();
+        let destination =
+            Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap();
         let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
         writer.write(batch(rows)).unwrap();
         let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap();

@@ -21,7 +21,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::{option, prelude::*};
 
 use crate::{
-    load::{Destination, StreamWriter},
+    load::{Destination, Purpose, StreamWriter},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, CsvPlan, DestinationPlan, FormatPlan,
         InstantFormat, JsonPath, MaxRejected, Method, Name, PaginatePlan, PartitionPlan,
@@ -178,7 +178,8 @@ pub(super) fn destination_plan(path: &Path, formats: &[FormatPlan]) -> Destinati
 }
 
 pub(super) fn open(path: &Path, formats: &[FormatPlan]) -> Destination {
-    Destination::open(&destination_plan(path, formats), &name("p"), "r1", now()).unwrap()
+    Destination::open(&destination_plan(path, formats), &name("p"), "r1", now(), Purpose::Publish)
+        .unwrap()
 }
 
 pub(super) fn writer(destination: &Destination) -> StreamWriter {
