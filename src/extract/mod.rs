@@ -52,6 +52,12 @@ use request::Request;
 use respond::{Listed, Response};
 use send::{Answer, Sender};
 
+/// The URL of the next page in the `Link` headers of a response (RFC 8288), for the fuzzer.
+#[cfg(fuzzing)]
+pub fn next_link(headers: &[(String, String)]) -> Option<String> {
+    paginate::next_link(headers)
+}
+
 /// Reads the body of a page: its facts, and something for the next stage.
 pub trait PageReader: Send + Sync {
     /// What the next stage gets of a page.

@@ -68,6 +68,12 @@ pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;
 
+/// The directory of a partition, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn partition_directory(column: &str, value: Option<&str>) -> String {
+    partition::directory(column, value)
+}
+
 /// A file being written in one format.
 ///
 /// One writer, one file, one schema. Rolling over to a new file and splitting by partition are
