@@ -129,7 +129,13 @@ pub(super) fn explain(ours: &str, answer: &Answer, redactor: &Redactor) -> Optio
     // What is cut in two would not be found any more.
     let shown = |it: &str| redactor.redact(it).chars().take(LONGEST).collect::<String>();
     let reason = shown(reason.trim_end_matches([',', ' ']));
-    let (theirs, ours) = (shown(theirs), shown(&ours.replace('\n', "|")));
+    let ours = ours.replace('\n', "|");
+    if theirs == ours {
+        return Some(format!(
+            "{REFUSED} {reason}, though both sides sign the same canonical request: the secret key does not go with the access key"
+        ));
+    }
+    let (theirs, ours) = (shown(theirs), shown(&ours));
     Some(format!(
         "{REFUSED} {reason}\n    the server's canonical request: {theirs}\n    the one that was signed here:   {ours}"
     ))

@@ -224,5 +224,10 @@ fn a_refused_signature_shows_both_canonical_requests() {
     the server's canonical request: GET|/a/||host:x|x-security-token:***||host|00
     the one that was signed here:   GET|/a/||host:y|x-security-token:***||host|00"
     );
+    assert_eq!(
+        explain(&theirs.replace('|', "\n"), &answer, &redactor).unwrap(),
+        "APIGW.0303 verify signature failed, though both sides sign the same canonical request: \
+         the secret key does not go with the access key"
+    );
     assert_eq!(explain("GET", &refusal(EXPIRED, None), &redactor), None);
 }
