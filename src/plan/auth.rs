@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use url::Url;
+use url::{Url, form_urlencoded::byte_serialize};
 
 use super::{JsonPath, Method, Secret};
 
@@ -222,7 +222,9 @@ impl AuthPlan {
             },
             Self::Oauth2(plan) => {
                 let secret = plan.client_secret.clone();
-                let basic = secret.as_ref().map(|it| pair(&plan.client_id, it.expose()));
+                let form = |it: &str| byte_serialize(it.as_bytes()).collect::<String>();
+                let basic =
+                    secret.as_ref().map(|it| pair(&form(&plan.client_id), &form(it.expose())));
                 let grant = match &plan.grant {
                     Grant::ClientCredentials => None,
                     Grant::RefreshToken(token) => Some(token.clone()),

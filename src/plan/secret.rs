@@ -39,8 +39,8 @@ impl fmt::Debug for Secret {
 /// response that echoes a token.
 ///
 /// - Clones share what they know: a token that is obtained during a run is known to all of them.
-/// - A secret is found as it is and as URLs, forms, JSON and base64 write it, also where base64
-///   has it in the middle of something longer; of that at most three bytes at its ends stay.
+/// - A secret is found as it is, as URLs, forms and JSON write it, and as base64 writes any of
+///   these, also in the middle of something longer; of that at most three bytes at its ends stay.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     forms: Arc<RwLock<Vec<Secret>>>,
@@ -72,16 +72,13 @@ impl Redactor {
             return;
         }
         let encoded = utf8_percent_encode(text, ENCODED).to_string();
+        let form: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let json = serde_json::Value::from(text).to_string();
-        let mut new = vec![
-            text.to_owned(),
-            lower_case_escapes(&encoded),
-            encoded,
-            form_urlencoded::byte_serialize(text.as_bytes()).collect(),
-            json[1..json.len() - 1].to_owned(),
-        ];
-        let base64 = (0..3).flat_map(|before| base64_inside(text, before));
-        new.extend(base64.filter(|it| it.len() >= Self::SHORTEST_BASE64));
+        let json = json[1..json.len() - 1].to_owned();
+        let mut new = vec![text.to_owned(), lower_case_escapes(&encoded), encoded, form, json];
+        let base64 = new.iter().flat_map(|it| (0..3).flat_map(|before| base64_inside(it, before)));
+        let base64: Vec<_> = base64.filter(|it| it.len() >= Self::SHORTEST_BASE64).collect();
+        new.extend(base64);
 
         let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
         forms.extend(new.into_iter().map(Secret));
@@ -158,6 +155,8 @@ mod tests {
         check("line one\nline two", r#"{"k":"line one\nline two"}"#, r#"{"k":"***"}"#);
         // base64 of "etl:correct horse?>"
         check("correct horse?>", "Basic ZXRsOmNvcnJlY3QgaG9yc2U/Pg==", "Basic ZXRsOm***g==");
+        // base64 of "etl:p%2B1234567", as OAuth 2 joins them
+        check("p+1234567", "Basic ZXRsOnAlMkIxMjM0NTY3", "Basic ZXRsOn***");
         check("correct horse?>", "ZXRsOmNvcnJlY3QgaG9yc2U_Pg", "ZXRsOm***g");
     }
 
