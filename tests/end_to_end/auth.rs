@@ -327,8 +327,12 @@ fn written(ended: &Exported, output: &Path) -> BTreeMap<String, String> {
 #[tokio::test]
 async fn no_secret_of_any_way_in_is_written_anywhere() {
     let (account, key) = service_account();
-    let options =
-        SimOptions { issues: 20, token_uses: Some(30), tracker_service_account: Some(account), ..usual() };
+    let options = SimOptions {
+        issues: 20,
+        token_uses: Some(30),
+        tracker_service_account: Some(account),
+        ..usual()
+    };
     let simulator = start(options).await;
     let options = simulator.options().clone();
     let private_line = key.split("\\n").nth(2).unwrap().to_owned();
