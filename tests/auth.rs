@@ -291,6 +291,24 @@ fn a_token_that_is_always_refused_ends_the_run_after_a_second_one() {
 }
 
 #[test]
+fn a_token_may_come_in_a_header_and_be_as_long_as_iam_of_huawei_makes_it() {
+    let token = "MII".repeat((32 << 10) / 3);
+    let server = Server::start({
+        let token = token.clone();
+        move |request| match request.path.as_str() {
+            "/login" => Response::status(201, &json!({})).header("X-Subject-Token", &token),
+            _ if request.header("x-auth-token") == token => page(request),
+            _ => refuse(),
+        }
+    });
+
+    let auth = "{ login: { url: /login, token: { header: X-Subject-Token }, expires: { after: 12h }, send: { name: X-Auth-Token } } }";
+    export(&server, auth, &["MIIMII"]);
+
+    assert_eq!(log_ins(&server, "/login"), 1);
+}
+
+#[test]
 fn what_a_log_in_refuses_is_not_asked_again_and_shows_nothing() {
     assert_snapshot!(refused(LOGIN, At::LogIn, 401), @r"
     cause: request failed after 1 try

@@ -164,6 +164,10 @@ impl SendError {
     }
 }
 
+/// The headers of a response over HTTP/2. A token of Huawei's IAM comes in a header of up to 32 KiB,
+/// which is more than the client takes by itself.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+
 /// The longest chain of redirects that is followed.
 const MAX_REDIRECTS: usize = 10;
 
@@ -243,6 +247,7 @@ fn client(source: &SourcePlan, redirects: redirect::Policy) -> Result<Client, Se
         .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
         .redirect(redirects)
         .timeout(source.limits.timeout)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .pool_max_idle_per_host(source.limits.max_in_flight);
     if !authorities.is_empty() {
         builder = builder.tls_certs_merge(authorities);

@@ -264,6 +264,44 @@ async fn a_wrong_oauth_token_is_refused_by_iam() {
     assert_eq!(statuses(&simulator, YANDEX_IAM), [401]);
 }
 
+#[tokio::test]
+async fn the_key_of_another_service_account_is_refused_by_iam() {
+    let (account, _) = service_account();
+    let (_, other_key) = service_account();
+    let simulator = start(SimOptions { tracker_service_account: Some(account), ..usual() }).await;
+    let variables = way(&[
+        ("YANDEX_TRACKER_IAM_URL", &simulator.yandex_iam_url()),
+        ("YANDEX_TRACKER_SERVICE_ACCOUNT_KEY", &other_key),
+    ]);
+
+    let ended = run(&simulator, "yandex_tracker", &variables);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert_eq!(statuses(&simulator, YANDEX_IAM), [401]);
+}
+
+#[tokio::test]
+async fn every_other_wrong_credential_is_refused_with_a_hint_and_not_shown() {
+    let simulator = start(usual()).await;
+    let options = simulator.options().clone();
+    let jira_user = [("JIRA_USER", &*options.jira_user), ("JIRA_PASSWORD", &options.jira_password)];
+    let ways = [
+        ("codearts_req", vec![("CODEARTS_TOKEN", &*options.codearts_token)]),
+        ("yandex_tracker", vec![("YANDEX_TRACKER_TOKEN", &options.tracker_token)]),
+        ("yandex_tracker", vec![("YANDEX_TRACKER_IAM_TOKEN", &options.tracker_iam_token)]),
+        ("jira_timesheet", vec![("JIRA_TOKEN", &options.jira_token)]),
+        ("jira_timesheet", jira_user.to_vec()),
+    ];
+
+    for (pipeline, set) in ways {
+        let (secret, _) = *set.last().unwrap();
+        let said = wrong(&simulator, pipeline, way(&set), secret);
+
+        assert!(said.contains("refuses the credentials with status"), "{said}");
+        assert!(said.ends_with("`tracklake list` shows its variables"), "{said}");
+    }
+}
+
 /// What is said before anything is asked, with exit code 3.
 #[track_caller]
 fn unusable(simulator: &Simulator, pipeline: &str, variables: &Variables) -> String {

@@ -1,4 +1,4 @@
-//! A server whose certificate no system knows is trusted only where the pipeline says so.
+//! How a server is reached: whose certificate is trusted, and through which proxy.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
@@ -21,7 +21,32 @@ use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
-use support::cli::Workspace;
+use serde_json::json;
+use support::{
+    cli::Workspace,
+    server::{Response, Server},
+};
+
+fn pipeline(url: &str, tls: &str) -> String {
+    format!(
+        "version: 1
+pipeline: own
+source:
+  base_url: {url}
+  tls: {tls}
+  retry: {{ max_attempts: 1 }}
+streams:
+  items:
+    request: {{ path: /items }}
+    records: items
+    columns:
+      id: {{ from: id, type: int64 }}
+      day: {{ from: day, type: date }}
+    write: {{ merge: {{ key: [id] }} }}
+    partition_by: {{ column: day }}
+"
+    )
+}
 
 /// A value in DER (X.690): a tag, its length, its content.
 fn der(tag: u8, content: &[&[u8]]) -> Vec<u8> {
@@ -111,32 +136,27 @@ fn an_authority_of_ones_own_is_trusted_where_the_pipeline_names_it() {
     );
     fs::write(workspace.path().join("ca.pem"), pem).unwrap();
     let url = serve(&certificate, key);
-    let yaml = |tls: &str| {
-        format!(
-            "version: 1
-pipeline: own
-source:
-  base_url: {url}
-  tls: {tls}
-  retry: {{ max_attempts: 1 }}
-streams:
-  items:
-    request: {{ path: /items }}
-    records: items
-    columns:
-      id: {{ from: id, type: int64 }}
-      day: {{ from: day, type: date }}
-    write: {{ merge: {{ key: [id] }} }}
-    partition_by: {{ column: day }}
-"
-        )
-    };
-
-    let strange = workspace.run(&yaml("{}"), &[], &[]);
-    let trusted = workspace.run(&yaml("{ ca_file: ca.pem }"), &[], &[]);
+    let strange = workspace.run(&pipeline(&url, "{}"), &[], &[]);
+    let trusted = workspace.run(&pipeline(&url, "{ ca_file: ca.pem }"), &[], &[]);
 
     assert_eq!(strange.code, Some(4), "{}", strange.stderr);
     assert!(strange.stderr.contains("UnknownIssuer"), "{}", strange.stderr);
     assert_eq!(trusted.code, Some(0), "{}", trusted.stderr);
     assert_eq!(workspace.rows("items").len(), 1);
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_asked_instead_of_the_host() {
+    let proxy =
+        Server::start(|_| Response::json(&json!({ "items": [{ "id": 1, "day": "2024-07-25" }] })));
+    let workspace = Workspace::new();
+    // Nothing listens on the port 1 of this machine.
+    let yaml = pipeline("http://127.0.0.1:1", "{}");
+
+    let direct = workspace.run(&yaml, &[], &[]);
+    let ended = workspace.run(&yaml, &[], &[("HTTP_PROXY", &proxy.url())]);
+
+    assert_eq!(direct.code, Some(4), "{}", direct.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(proxy.lines(), ["GET http://127.0.0.1:1/items"]);
 }
