@@ -350,7 +350,7 @@ fn a_wrong_token_is_told_from_other_failures() {
     assert_snapshot!(failed(&server), @r#"
     error: stream `items`: 1 of 1 slices could not be read, first `all`; nothing of it is published
       cause: `http://SERVER/items` refuses the credentials with status 401: {"message":"token expired"}
-      hint: check the token or password that the pipeline is given; `tracklake list` shows its variables
+      hint: check the token, password or key that the pipeline is given; `tracklake list` shows its variables
     "#);
     assert_eq!(server.lines().len(), 1, "a token does not get better by trying again");
 }
