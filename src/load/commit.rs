@@ -137,6 +137,9 @@ struct FileIn {
     staged: String,
     path: String,
     bytes: u64,
+    /// Whether a later one takes its place.
+    #[serde(default)]
+    is_replaced: bool,
 }
 
 /// What a stream's dataset becomes.
@@ -164,7 +167,7 @@ impl StagedStream {
     ) -> Self {
         let Outcome { counts, read, stood, rows, changed, kept, files } = outcome;
         let mut all = kept;
-        all.extend(files.iter().map(ManifestFile::new));
+        all.extend(files.iter().filter(|it| !it.is_replaced).map(ManifestFile::new));
         all.sort_by(|a, b| a.path.cmp(&b.path));
         let partitions: BTreeSet<&str> = all.iter().map(|it| it.partition.as_str()).collect();
         Self {
@@ -234,7 +237,8 @@ impl StagedStream {
         // The rows that we keep for ourselves are nobody's files.
         let is_visible = |path: &str| manifest::tree_name(path) != ROWS;
         let removed = record.files_out_first.iter().chain(&record.files_out);
-        let written = || self.files.iter().filter(|it| is_visible(&it.path));
+        let stays = |it: &&StagedFile| !it.is_replaced && is_visible(&it.path);
+        let written = || self.files.iter().filter(stays);
         Published {
             rows: self.rows,
             partitions: self.partitions,
@@ -276,6 +280,7 @@ impl StagedStream {
             staged: it.staged.clone(),
             path: it.path.clone(),
             bytes: it.bytes,
+            is_replaced: it.is_replaced,
         };
         Ok(Record {
             version: VERSION,
@@ -332,7 +337,7 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
         let is_it = |path: &str| store.size(path).map(|it| it == Some(file.bytes));
         if is_it(&file.staged)? {
             to_move.push(file);
-        } else if !is_it(&file.path)? {
+        } else if !file.is_replaced && !is_it(&file.path)? {
             return Err(WriteError::Lost {
                 record: store.absolute(path)?,
                 path: file.path.clone(),

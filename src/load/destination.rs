@@ -20,7 +20,6 @@ use super::{
     split::{Dataset, Splitter},
     spool,
     store::Store,
-    turns::turns,
     update::{Manner, Order, Room, Update, Updated},
 };
 use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema};
@@ -291,13 +290,14 @@ impl StreamWriter {
             partitioner: &partitioner,
             staged: AtomicUsize::new(0),
         };
-        let Updated { counts, stood, mut changed, moves, kept_rows, mut files } =
+        let Updated { counts, stood, mut changed, turns, kept_rows, mut files } =
             update.stage(&parts)?;
 
         let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
         let is_truth =
             |path: &str| truth.is_some_and(|it| path.starts_with(&format!("{}/", it.path)));
-        let staged: u64 = files.iter().filter(|it| is_truth(&it.path)).map(|it| it.rows).sum();
+        let stays = |it: &&StagedFile| !it.is_replaced && is_truth(&it.path);
+        let staged: u64 = files.iter().filter(stays).map(|it| it.rows).sum();
         let rows = kept_rows + staged;
         let mut kept = Vec::new();
         if let Some(standing) = standing {
@@ -318,8 +318,10 @@ impl StreamWriter {
             files = parts.stage_empty()?;
             changed.insert(Ordinal::NULL);
         }
-        let turns = turns(&moves);
-        let turn = |it: &StagedFile| turns.get(&Ordinal::of_number(it.number)).copied();
+        let turn = |it: &StagedFile| {
+            let partition = Ordinal::of_number(it.number);
+            if it.is_replaced { turns.first(partition) } else { turns.whole(partition) }
+        };
         files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
         let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
         let outcome = Outcome { counts, read, stood, rows, changed, kept, files };

@@ -108,6 +108,8 @@ pub struct StagedFile {
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// Whether another one takes its place in the same commit.
+    pub is_replaced: bool,
 }
 
 /// What every file of a stream shares.

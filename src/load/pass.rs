@@ -36,6 +36,16 @@ pub(super) struct Pass<'a> {
     pub(super) layout: &'a Layout,
     pub(super) rule: Rule,
     pub(super) suspects: &'a Suspects,
+    pub(super) arrivals: Arrivals,
+}
+
+/// What becomes of rows that come from another partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrivals {
+    /// They are there.
+    Come,
+    /// They are not there yet.
+    Wait,
 }
 
 impl Pass<'_> {
@@ -126,7 +136,8 @@ impl Group {
         let key_len = self.key.len();
         let settled = self.settled.take();
         let stays = if self.is_settled {
-            settled.as_deref()
+            let is_there = self.standing > 0 || pass.arrivals == Arrivals::Come;
+            settled.as_deref().filter(|_| is_there)
         } else {
             self.contest
                 .decide(pass.rule, pass.layout, key_len, &mut tally.counts)

@@ -5,8 +5,8 @@
 //! order   07-25, 07-24       a reader in between misses it; it never counts it twice
 //! ```
 //!
-//! Files keep their names, so partitions change one after the other. Where rows change places in a
-//! circle, some partition has to come too early.
+//! Files keep their names, so partitions change one after the other. A circle of moves is opened by
+//! a partition that comes twice: at its turn without the rows that come to it, and whole at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,33 @@ use super::partition::Ordinal;
 /// Rows that left a partition for another: from, to.
 pub(super) type Moves = BTreeSet<(Ordinal, Ordinal)>;
 
-/// For each partition that rows leave or come to, its turn: those that rows leave come first.
-/// All others can have any.
-pub(super) fn turns(moves: &Moves) -> BTreeMap<Ordinal, usize> {
+/// The order of the partitions that rows leave or come to; all others can have any turn.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    turns: BTreeMap<Ordinal, usize>,
+    /// Those that come twice.
+    openers: BTreeSet<Ordinal>,
+}
+
+impl Turns {
+    /// Whether the partition comes without its arrivals first.
+    pub(super) fn is_opener(&self, partition: Ordinal) -> bool {
+        self.openers.contains(&partition)
+    }
+
+    /// The turn of a partition, as a whole.
+    pub(super) fn whole(&self, partition: Ordinal) -> usize {
+        if self.is_opener(partition) { usize::MAX } else { self.first(partition) }
+    }
+
+    /// The turn of a partition without its arrivals.
+    pub(super) fn first(&self, partition: Ordinal) -> usize {
+        self.turns.get(&partition).copied().unwrap_or_default()
+    }
+}
+
+/// Those that rows leave come before those that they go to.
+pub(super) fn turns(moves: &Moves) -> Turns {
     let mut waits_for: BTreeMap<Ordinal, usize> = BTreeMap::new();
     for &(from, to) in moves {
         waits_for.entry(from).or_default();
@@ -25,10 +49,13 @@ pub(super) fn turns(moves: &Moves) -> BTreeMap<Ordinal, usize> {
     }
     let mut queue: BTreeSet<(usize, Ordinal)> =
         waits_for.iter().map(|(partition, waits)| (*waits, *partition)).collect();
-    let mut turns = BTreeMap::new();
-    // In a circle, the one that waits for the fewest.
-    while let Some((_, partition)) = queue.pop_first() {
-        turns.insert(partition, turns.len());
+    let mut found = Turns::default();
+    while let Some((waits, partition)) = queue.pop_first() {
+        found.turns.insert(partition, found.turns.len());
+        // A circle is opened where the fewest partitions are waited for.
+        if waits > 0 {
+            found.openers.insert(partition);
+        }
         for (_, to) in moves.range((partition, Ordinal(0))..=(partition, Ordinal(u64::MAX))) {
             if let Some(waits) = waits_for.get_mut(to)
                 && queue.remove(&(*waits, *to))
@@ -38,7 +65,7 @@ pub(super) fn turns(moves: &Moves) -> BTreeMap<Ordinal, usize> {
             }
         }
     }
-    turns
+    found
 }
 
 #[cfg(test)]
@@ -49,10 +76,11 @@ mod tests {
 
     fn order(moves: &[(u64, u64)]) -> Vec<u64> {
         let moves = moves.iter().map(|it| (Ordinal(it.0), Ordinal(it.1))).collect();
-        let turns = turns(&moves);
-        let mut order: Vec<(usize, u64)> = turns.iter().map(|it| (*it.1, it.0.0)).collect();
+        let Turns { turns, openers } = turns(&moves);
+        let mut order: Vec<(usize, Ordinal)> = turns.iter().map(|it| (*it.1, *it.0)).collect();
         order.sort_unstable();
-        order.into_iter().map(|it| it.1).collect()
+        let last = openers.into_iter().map(|it| (usize::MAX, it));
+        order.into_iter().chain(last).map(|it| it.1.0).collect()
     }
 
     #[test]
@@ -64,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_opened_where_the_fewest_rows_come_in() {
-        assert_eq!(order(&[(1, 2), (2, 1)]), [1, 2]);
-        assert_eq!(order(&[(1, 2), (2, 3), (3, 1), (4, 1)]), [4, 1, 2, 3]);
+    fn a_circle_is_opened_by_a_partition_that_comes_again_at_the_end() {
+        assert_eq!(order(&[(1, 2), (2, 1)]), [1, 2, 1]);
+        assert_eq!(order(&[(1, 2), (2, 3), (3, 1), (4, 1)]), [4, 1, 2, 3, 1]);
     }
 
     proptest! {

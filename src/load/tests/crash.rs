@@ -17,8 +17,14 @@ fn old() -> Vec<TestRow> {
 }
 
 fn new() -> Vec<TestRow> {
-    // Updated, re-dated so that a partition goes, added.
-    vec![row(1, 0, "new, and longer"), row(2, 2, "old"), row(4, 3, "new")]
+    // Updated, two that change places, added, re-dated so that a partition goes.
+    vec![
+        row(1, 0, "new, and longer"),
+        row(2, 2, "old"),
+        row(3, 1, "old"),
+        row(4, 3, "new"),
+        row(5, 6, "old"),
+    ]
 }
 
 fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> {
@@ -101,10 +107,17 @@ fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
 #[test]
 fn between_any_two_changes_a_reader_finds_no_row_twice() {
     let base = tempfile::tempdir().unwrap();
-    let rows = [row(1, 0, "a"), row(2, 1, "a"), row(3, 2, "a"), row(4, 3, "a"), row(5, 0, "a")];
+    let rows = [
+        row(1, 0, "a"),
+        row(2, 1, "a"),
+        row(3, 2, "a"),
+        row(4, 3, "a"),
+        row(5, 0, "a"),
+        row(6, 0, "a"),
+    ];
     write(&open(base.path(), &BOTH), &rows).unwrap();
-    // To the day before, to a day that is new, and away from days that then have none.
-    let redated = [row(2, 0, "a"), row(3, 1, "a"), row(4, 2, "a"), row(5, 9, "a")];
+    // To the day before, in a circle, to a day that is new, and away from days that then have none.
+    let redated = [row(2, 0, "a"), row(3, 1, "a"), row(4, 2, "a"), row(5, 9, "a"), row(6, 1, "a")];
 
     let mut pictures = Vec::new();
     for changes in 0.. {
