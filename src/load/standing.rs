@@ -11,29 +11,17 @@
 //! A column that a file does not have was added later: its values are null. A file that is not
 //! the one that was published ends the run before anything has changed.
 
+mod file;
+
 use std::{
-    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array},
-    buffer::BooleanBuffer,
-    datatypes::{DataType, Schema, SchemaRef},
-    error::ArrowError,
-};
-use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{
-            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-            ParquetRecordBatchReaderBuilder, RowSelection, statistics::StatisticsConverter,
-        },
-    },
-    errors::ParquetError,
-};
+use arrow::{array::ArrayRef, buffer::BooleanBuffer, datatypes::DataType};
+use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, errors::ParquetError};
 
+use self::file::{Batches, Opened};
 use super::{
     WriteError, bloom,
     index::{KeyIndex, hash},
@@ -44,11 +32,6 @@ use super::{
     sort::{Head, Origin, RowSource},
     store::Store,
 };
-
-/// Bytes of a batch that is read, about.
-const BATCH_BYTES: u64 = 4 << 20;
-/// Rows of a batch that is read, at most.
-const BATCH_ROWS: u64 = 4_096;
 
 /// A file of the dataset, in the form that is read.
 #[derive(Debug, Clone)]
@@ -324,115 +307,6 @@ impl Bits {
 
     fn finish(self) -> BooleanBuffer {
         BooleanBuffer::from(self.0)
-    }
-}
-
-/// A file, and what its footer says.
-struct Opened<'a> {
-    file: &'a StandingFile,
-    handle: File,
-    path: PathBuf,
-    metadata: ArrowReaderMetadata,
-}
-
-impl<'a> Opened<'a> {
-    fn new(store: &Store, file: &'a StandingFile) -> Result<Self, WriteError> {
-        let path = store.absolute(&file.path)?;
-        let found = store.size(&file.path)?;
-        if found != Some(file.bytes) {
-            let found = found.map_or("it is missing".to_owned(), |it| {
-                format!("it has {it} bytes, not {}", file.bytes)
-            });
-            return Err(WriteError::Standing { path, found });
-        }
-        let (handle, path) = store.open_file(&file.path)?;
-        let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
-            .map_err(|source| WriteError::Parquet { action: "read", path: path.clone(), source })?;
-        Ok(Self { file, handle, path, metadata })
-    }
-
-    fn error(&self, source: ParquetError) -> WriteError {
-        WriteError::Parquet { action: "read", path: self.path.clone(), source }
-    }
-
-    fn wrong(&self, found: String) -> WriteError {
-        WriteError::Standing { path: self.path.clone(), found }
-    }
-
-    /// Reads some columns of some rows.
-    fn read(
-        &self,
-        schema: &SchemaRef,
-        columns: &[usize],
-        groups: Option<Vec<usize>>,
-        rows: Option<BooleanBuffer>,
-    ) -> Result<Batches, WriteError> {
-        let fields: Vec<_> = columns.iter().map(|&it| Arc::clone(&schema.fields()[it])).collect();
-        let stored = self.metadata.schema();
-        for field in &fields {
-            if let Ok(found) = stored.field_with_name(field.name())
-                && found.data_type() != field.data_type()
-            {
-                let (name, found) = (field.name(), found.data_type());
-                let expected = field.data_type();
-                return Err(self.wrong(format!("`{name}` is {found}, not {expected}")));
-            }
-        }
-        let names = fields.iter().map(|it| it.name().as_str());
-        let projection = ProjectionMask::columns(self.metadata.parquet_schema(), names);
-        let handle = self.handle.try_clone().map_err(super::store::io_error("open", &self.path))?;
-        let per_row = self.file_bytes() / self.file.rows.max(1);
-        let batch = (BATCH_BYTES / per_row.max(1)).clamp(16, BATCH_ROWS);
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(handle, self.metadata.clone())
-                .with_projection(projection)
-                .with_batch_size(usize::try_from(batch).unwrap_or(16));
-        if let Some(groups) = groups {
-            builder = builder.with_row_groups(groups);
-        }
-        if let Some(rows) = rows {
-            builder = builder.with_row_selection(RowSelection::from_boolean_buffer(rows));
-        }
-        let reader = builder.build().map_err(|source| self.error(source))?;
-        let schema = Arc::new(Schema::new(fields));
-        Ok(Batches { path: self.path.clone(), reader, schema })
-    }
-
-    /// Before compression.
-    fn file_bytes(&self) -> u64 {
-        let groups = self.metadata.metadata().row_groups();
-        groups.iter().map(|it| u64::try_from(it.total_byte_size()).unwrap_or_default()).sum()
-    }
-}
-
-/// Reads the batches of a file.
-struct Batches {
-    path: PathBuf,
-    reader: ParquetRecordBatchReader,
-    /// Of the batches that go out.
-    schema: SchemaRef,
-}
-
-impl Batches {
-    fn next(&mut self) -> Result<Option<RecordBatch>, WriteError> {
-        let failed = |source: ArrowError| WriteError::Parquet {
-            action: "read",
-            path: self.path.clone(),
-            source: ParquetError::from(source),
-        };
-        let Some(batch) = self.reader.next().transpose().map_err(failed)? else {
-            return Ok(None);
-        };
-        let rows = batch.num_rows();
-        let arrays = self.schema.fields().iter().map(|field| {
-            batch
-                .column_by_name(field.name())
-                .map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone)
-        });
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays.collect(), &options)
-            .map(Some)
-            .map_err(failed)
     }
 }
 
