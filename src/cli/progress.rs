@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::run::{Progress, StreamProgress};
@@ -67,10 +68,20 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
     if retries > 0 {
         let _ = write!(text, "  {retries} retries, {waits} s waited");
     }
+    if let Some(until) = resumes_at(count(&stream.source.resumes_at)) {
+        let _ = write!(text, "  rate limit: resumes at {} UTC", until.format("%H:%M:%S"));
+    }
     if stream.is_done.load(Relaxed) {
         text.push_str("  done");
     }
     bar.set_message(text);
+}
+
+/// When requests go on, while that is ahead.
+fn resumes_at(seconds: u64) -> Option<DateTime<Utc>> {
+    #[expect(clippy::disallowed_methods, reason = "a person looks at it now")]
+    let now = Utc::now();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0).filter(|it| *it > now)
 }
 
 /// Takes the bars off the screen, so that the closing table stands alone.

@@ -14,11 +14,15 @@
 //! parsed once. It does not know columns, files or cursors.
 
 mod auth;
+mod budget;
 mod error;
 mod ledger;
 mod pace;
+mod page_size;
 mod paginate;
+mod quota;
 mod redact;
+mod relief;
 mod request;
 mod respond;
 mod send;
@@ -27,13 +31,14 @@ mod slice;
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
 pub use auth::InvalidCredential;
+pub use budget::{Exhausted, Moment};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -45,9 +50,11 @@ use crate::plan::{
     JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
+use budget::Budget;
 use ledger::{Ledger, PageNews};
 use pace::Pace;
-use paginate::{Ask, Next, Paginator};
+use paginate::{Ask, Next, Paginator, Shrunk};
+use relief::{Missing, Relief};
 use request::Request;
 use respond::{Listed, Response};
 use send::{Answer, Sender};
@@ -122,6 +129,10 @@ pub struct Counters {
     pub turn_micros: AtomicU64,
     /// Microseconds that requests waited to be sent again.
     pub retry_micros: AtomicU64,
+    /// How often smaller pages were asked for, because one was too much.
+    pub shrinks: AtomicU64,
+    /// Until when the server wants no requests, in seconds since 1970-01-01 UTC; 0 for never.
+    pub resumes_at: AtomicU64,
 }
 
 /// Reads slices of one source.
@@ -131,6 +142,7 @@ pub struct Extractor {
     redactor: Redactor,
     sender: Sender,
     pace: Pace,
+    budget: Budget,
     draining: AtomicBool,
     stopped: AtomicBool,
     stop: tokio::sync::Notify,
@@ -149,6 +161,7 @@ impl Extractor {
             redactor: plan.redactor.clone(),
             sender,
             pace: Pace::new(&plan.source.limits),
+            budget: Budget::new(&plan.source.limits, plan.source.retry.max_delay),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
@@ -169,6 +182,11 @@ impl Extractor {
     pub fn stop(&self) {
         self.stopped.store(true, Relaxed);
         self.stop.notify_waiters();
+    }
+
+    /// Why nothing more is asked in this run, once that is so.
+    pub fn exhausted(&self) -> Option<&Exhausted> {
+        self.budget.used_up()
     }
 
     /// The first request of a slice, for showing what a run would do.
@@ -203,17 +221,23 @@ impl Extractor {
                 SliceEnd::Failed(err) => SliceEnd::Failed(redact::redacted(err, &self.redactor)),
                 other => other,
             };
-            let SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } = end else {
-                return end;
+            let err = match end {
+                SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } => {
+                    ExtractError::Short { expected, found }
+                }
+                SliceEnd::Read { verdict: Verdict::Moved { from, to }, .. } => {
+                    ExtractError::Moved { from, to }
+                }
+                _ => return end,
             };
             // Records that moved between pages while they were read are found by a smaller window,
             // or by reading again.
-            warn!(slice = %slice.id, expected, found, reading, "fewer records than the API's total");
+            warn!(slice = %slice.id, reading, "{err}");
             if let Some(halves) = slice.split() {
                 return SliceEnd::Split(Box::new(halves));
             }
             if reading == MAX_READINGS {
-                return SliceEnd::Failed(ExtractError::Short { expected, found });
+                return SliceEnd::Failed(err);
             }
             reading += 1;
         }
@@ -229,12 +253,26 @@ impl Extractor {
         let mut paginator = Paginator::new(&stream.paginate);
         let mut ledger = Ledger::new(!stream.key().is_empty());
         let mut ask = paginator.first();
+        let mut restarts = 0;
         loop {
-            let page = match self.page(stream, slice, &ask, reader, counters).await {
+            let asked = Asked { stream, slice, ask: &ask, paginator: &paginator };
+            let page = match self.page(asked, reader, counters).await {
                 Ok(PageEnd::Page(page)) => page,
                 Ok(PageEnd::Gone) => return SliceEnd::Gone,
                 Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
-                Err(err) => return SliceEnd::Failed(err),
+                Err(err) => {
+                    let paginator = &mut paginator;
+                    let missing = Missing { slice, paginator, ask: &ask, restarts: &mut restarts };
+                    match self.relieve(err, missing, counters) {
+                        Ok(Relief::Ask(next)) => ask = next,
+                        Ok(Relief::Restart(first)) => {
+                            ledger = Ledger::new(!stream.key().is_empty());
+                            ask = first;
+                        }
+                        Err(err) => return SliceEnd::Failed(err),
+                    }
+                    continue;
+                }
             };
             let Page { facts, headers, output } = *page;
             let step = paginator.total(&facts, &headers).and_then(|total| {
@@ -277,18 +315,19 @@ impl Extractor {
     /// Asks for one page until it is there, or it is clear that it will not come.
     async fn page<R: PageReader>(
         &self,
-        stream: &StreamPlan,
-        slice: &Slice,
-        ask: &Ask,
+        asked: Asked<'_>,
         reader: &R,
         counters: &Counters,
     ) -> Result<PageEnd<R::Output>, ExtractError> {
+        let Asked { stream, slice, ask, paginator } = asked;
         let request = self.request(stream, slice, ask).map_err(ExtractError::Request)?;
         let retry = &self.source.retry;
         let mut attempts = 0;
         loop {
             attempts += 1;
+            self.budget.take().map_err(ExtractError::Exhausted)?;
             let answer = self.send(&request, counters).await;
+            let asked = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
                 Err(source) => return Err(ExtractError::Send { attempts, source }),
@@ -304,16 +343,18 @@ impl Extractor {
             if matches!(status, Some(429 | 503)) {
                 self.pace.slow_down();
             }
-            if attempts >= retry.max_attempts {
+            let shrinks = failure.is_too_much() && paginator.can_shrink();
+            let restarts = failure.may_have_lost_a_page() && paginator.is_moved_by_asking();
+            if attempts >= retry.max_attempts && !shrinks {
                 return Err(failure);
             }
-            let response = response.as_ref().map(|it| (it.status, it.headers.as_slice()));
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a date in `Retry-After` is on the server's clock, which is now"
-            )]
-            let now = SystemTime::now();
-            let wait = respond::delay(retry, attempts, response, now, fastrand::f64());
+            let asked = asked.map_err(ExtractError::Exhausted)?;
+            let wait = asked.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
+            self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
+            if shrinks || restarts {
+                tokio::time::sleep(wait).await;
+                return Err(failure);
+            }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
             counters.retries.fetch_add(1, Relaxed);
             tokio::time::sleep(wait).await;
@@ -468,6 +509,15 @@ impl Extractor {
         let SourcePlan { base_url, headers, .. } = &self.source;
         request::request(base_url, headers, &stream.request, &slice.context, &slice.params, ask)
     }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    stream: &'a StreamPlan,
+    slice: &'a Slice,
+    ask: &'a Ask,
+    paginator: &'a Paginator<'a>,
 }
 
 /// What a request for a page ended with.
