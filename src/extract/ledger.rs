@@ -45,8 +45,8 @@ pub enum Verdict {
         /// What arrived, without repetitions.
         found: u64,
     },
-    /// The API's total was another one on a later page, and the records cannot be told apart: one
-    /// that moved to another page would be there twice, or not at all.
+    /// The API's total was another one on a later page, and it cannot be told whether a record that
+    /// moved to another page is there twice, or not at all.
     Moved {
         /// The smallest total.
         from: u64,
@@ -110,6 +110,11 @@ impl Ledger {
         self.total
     }
 
+    /// Between which values the API's own total moved, if it did.
+    pub(super) fn moved(&self) -> Option<Verdict> {
+        self.totals.filter(|(from, to)| from != to).map(|(from, to)| Verdict::Moved { from, to })
+    }
+
     /// Whether everything arrived.
     pub(super) fn verdict(&self) -> Verdict {
         match self.totals {
@@ -121,8 +126,8 @@ impl Ledger {
             }
             // Among so many records repetitions could stand for missing ones.
             Some(_) if self.is_too_large => Verdict::Unreconciled,
-            Some((from, to)) if !self.keyed && from != to => Verdict::Moved { from, to },
-            Some(_) => Verdict::Complete,
+            Some(_) if self.keyed => Verdict::Complete,
+            Some(_) => self.moved().unwrap_or(Verdict::Complete),
         }
     }
 }

@@ -143,6 +143,8 @@ pub struct Extractor {
     sender: Sender,
     pace: Pace,
     budget: Budget,
+    /// Whether a page has come.
+    has_answered: AtomicBool,
     draining: AtomicBool,
     stopped: AtomicBool,
     stop: tokio::sync::Notify,
@@ -162,6 +164,7 @@ impl Extractor {
             sender,
             pace: Pace::new(&plan.source.limits),
             budget: Budget::new(&plan.source.limits, plan.source.retry.max_delay),
+            has_answered: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
@@ -291,7 +294,15 @@ impl Extractor {
                         None => SliceEnd::Failed(ExtractError::Capped { total }),
                     };
                 }
-                Err(err) => return SliceEnd::Failed(ExtractError::Paging(err)),
+                Err(err) => {
+                    // As many records as a page has came before it: they moved, it is no loop.
+                    let moved = ledger.moved().filter(|_| err.is_repetition());
+                    let (pages, records) = (ledger.pages(), ledger.records());
+                    return match moved {
+                        Some(verdict) => SliceEnd::Read { verdict, pages, records },
+                        None => SliceEnd::Failed(ExtractError::Paging(err)),
+                    };
+                }
             };
             debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
             // A page that only repeats what is known ends some APIs; its records are there already.
@@ -412,7 +423,10 @@ impl Extractor {
                 if is_web_page(answer) {
                     let detail = title(&self.redactor.redact(&text(&answer.body)));
                     let detail = detail.map(|it| format!(": {it}")).unwrap_or_default();
-                    return Err(Judged::Final(ExtractError::WebPage { url, detail }));
+                    let err = ExtractError::WebPage { url, detail };
+                    // Where the log-in holds, it is what a proxy says in between.
+                    let may_pass = self.has_answered.load(Relaxed);
+                    return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
                 }
                 if let Some(reason) =
                     answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
@@ -440,7 +454,7 @@ impl Extractor {
             Outcome::Ok => {}
             other => return self.not_a_page(other, request, answer, attempts),
         }
-        if let Some(found) = facts.records_missing.clone() {
+        if let Some(found) = facts.records_missing.clone().filter(|_| answer.status != 204) {
             let path = match &stream.records.shape {
                 RecordsShape::Records | RecordsShape::Map => stream.records.path.clone(),
                 RecordsShape::Stringified(inner) if inner.is_root() => stream.records.path.clone(),
@@ -449,6 +463,7 @@ impl Extractor {
             return Err(Judged::Final(ExtractError::NoRecords { url, path, found }));
         }
         self.pace.speed_up();
+        self.has_answered.store(true, Relaxed);
         Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
     }
 
@@ -470,7 +485,7 @@ impl Extractor {
             }
             Outcome::Ok | Outcome::Fail => Err(Judged::Final(match status {
                 401 => ExtractError::Unauthorized { url, status, detail },
-                300..=399 => {
+                300..=399 if answer.header("location").is_some() => {
                     let location = answer.header("location").unwrap_or_default();
                     let location = location.split('?').next().unwrap_or_default().to_owned();
                     let target = request.url.join(&location);

@@ -89,6 +89,13 @@ pub enum StuckPaging {
     },
 }
 
+impl StuckPaging {
+    /// Whether a page had nothing new.
+    pub(super) fn is_repetition(&self) -> bool {
+        matches!(self, Self::RepeatedPage { .. })
+    }
+}
+
 /// The position in the pages of one slice.
 #[derive(Debug)]
 pub(super) struct Paginator<'a> {
