@@ -38,7 +38,7 @@ use std::thread::JoinHandle;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-pub use fault::{Faults, RateLimit};
+pub use fault::{Chaos, Faults, RateLimit};
 pub use options::SimOptions;
 pub use world::World;
 
