@@ -93,3 +93,17 @@ impl Drop for ClearOnDrop<'_> {
         let _ = self.0.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_shown_while_it_is_ahead() {
+        assert_eq!(resumes_at(0), None);
+        assert_eq!(resumes_at(1_721_908_800), None, "that was in 2024");
+        let far = resumes_at(32_503_680_000).map(|it| it.to_string());
+        assert_eq!(far.as_deref(), Some("3000-01-01 00:00:00 UTC"));
+        assert_eq!(resumes_at(u64::MAX), None);
+    }
+}

@@ -15,7 +15,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::plan::Limits;
 
@@ -108,6 +108,7 @@ pub(super) struct Budget {
     longest_wait: Duration,
     sent: AtomicU64,
     used_up: OnceLock<Exhausted>,
+    closed: Notify,
 }
 
 impl Budget {
@@ -120,6 +121,7 @@ impl Budget {
             longest_wait,
             sent: AtomicU64::new(0),
             used_up: OnceLock::new(),
+            closed: Notify::new(),
         }
     }
 
@@ -156,6 +158,18 @@ impl Budget {
         Ok(resumes_at)
     }
 
+    /// Waits, but not for a request that will not be sent any more.
+    pub(super) async fn rest(&self, wait: Duration) {
+        let closed = self.closed.notified();
+        if self.used_up.get().is_some() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = closed => {}
+        }
+    }
+
     /// Whether a wait ends before the time is over.
     pub(super) fn check_wait(&self, wait: Duration) -> Result<(), Exhausted> {
         if let Some(reason) = self.used_up.get() {
@@ -173,6 +187,7 @@ impl Budget {
     fn close(&self, reason: Exhausted) -> Exhausted {
         if self.used_up.set(reason).is_ok() {
             tracing::warn!(reason = %self.reason(), "no more requests in this run");
+            self.closed.notify_waiters();
         }
         self.reason()
     }
@@ -246,6 +261,20 @@ mod tests {
 
         assert!(matches!(err, Exhausted::Deadline { .. }), "{err}");
         assert_eq!(budget.take(), Err(err));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_the_budget() {
+        let budget = budget(Some(0), None);
+        let start = Instant::now();
+
+        tokio::join!(budget.rest(Duration::from_secs(60)), async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(budget.take().is_err());
+        });
+        budget.rest(Duration::from_secs(60)).await;
+
+        assert_eq!(start.elapsed().as_secs(), 5);
     }
 
     #[tokio::test]

@@ -363,12 +363,12 @@ impl Extractor {
             let wait = asked.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
-                tokio::time::sleep(wait).await;
+                self.budget.rest(wait).await;
                 return Err(failure);
             }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
             counters.retries.fetch_add(1, Relaxed);
-            tokio::time::sleep(wait).await;
+            self.budget.rest(wait).await;
             counters.retry_micros.fetch_add(micros(wait), Relaxed);
         }
     }
