@@ -150,12 +150,13 @@ fn an_offset_stays_a_multiple_of_the_size_where_pages_shrink_on_the_way() {
         Response::json(&json!({ "items": records(page), "total": 25 }))
     });
 
-    let (workspace, _) = run(&by_offset(&server, 10), 0);
+    let (workspace, _) = run(&by_offset(&server, 9), 0);
 
     assert_eq!(ids(&workspace, "items"), up_to(25));
     let asked: Vec<(usize, usize)> =
         server.requests().iter().map(|it| (it.number("offset"), it.number("limit"))).collect();
-    assert_eq!(asked, [(0, 10), (10, 10), (20, 10), (20, 5), (20, 2), (22, 2), (24, 2)]);
+    let expected = [(0, 9), (9, 9), (18, 9), (18, 3), (21, 3), (21, 1), (22, 1), (23, 1), (24, 1)];
+    assert_eq!(asked, expected);
 }
 
 #[test]
@@ -466,6 +467,64 @@ fn a_deadline_ends_a_run_that_would_wait_beyond_it() {
         "{}",
         ended.stderr
     );
+}
+
+/// The parents took all that there was: their children are remembered, although nothing of them was read.
+#[test]
+fn children_that_the_budget_never_reached_are_read_by_the_next_run_although_no_parent_changed() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/parents" => match asked.fetch_add(1, SeqCst) {
+            0 => Response::json(&records([1, 2])),
+            _ => Response::json(&json!([])),
+        },
+        "/parents/1/children" => Response::json(&records([10])),
+        _ => Response::json(&records([20])),
+    });
+    let parents = "    slices: { window: { from: 2024-07-01, format: date, start_param: from } }
+    cursor: { column: day, lookback: 0d }
+    request: { path: /parents }";
+    let children = "    slices: { parent: { stream: parents, bind: { parent: id } } }
+    request: { path: '/parents/{{ parent.parent }}/children' }";
+    let streams = format!("{}{}", stream("parents", parents), stream("children", children));
+    let workspace = Workspace::new();
+
+    let first = workspace.run(&own(&server, ", max_requests: 1", SOON, &streams), &[], &[]);
+
+    assert_eq!(first.code, Some(7), "{}", first.stderr);
+    assert_eq!(server.lines(), ["GET /parents?from=2024-07-01"]);
+    let second = workspace.run(&own(&server, "", SOON, &streams), &[], &[]);
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert_eq!(ids(&workspace, "parents"), [1, 2]);
+    assert_eq!(ids(&workspace, "children"), [10, 20]);
+}
+
+#[test]
+fn children_of_a_parent_that_the_budget_cut_are_published_as_far_as_they_were_followed() {
+    let server = Server::start(|request| {
+        let Some(parent) = request.path.strip_prefix("/parents/") else {
+            // One parent on the first page, and no end of pages.
+            let page = request.number("page") + 1;
+            return Response::json(&json!({ "items": records(page..2), "next": page }));
+        };
+        let parent: usize = parent.parse().unwrap_or_default();
+        Response::json(&json!({ "items": records([parent * 10]) }))
+    });
+    let parents = "    slices: { window: { from: 2024-07-01, format: date, start_param: from } }
+    cursor: { column: day, lookback: 0d }
+    request: { path: /parents }
+    records: items
+    paginate: { token: { body: next, param: page } }";
+    let children = "    slices: { parent: { stream: parents, bind: { parent: id } } }
+    request: { path: '/parents/{{ parent.parent }}' }
+    records: items";
+    let streams = format!("{}{}", stream("parents", parents), stream("children", children));
+
+    let (workspace, _) = run(&own(&server, ", max_requests: 12", SOON, &streams), 7);
+
+    assert_eq!(server.lines().len(), 12);
+    assert_eq!(ids(&workspace, "parents"), [1]);
+    assert_eq!(ids(&workspace, "children"), [10]);
 }
 
 /// Parents and their children: whatever the budget, night after night all of it is read.

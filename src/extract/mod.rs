@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Slice --request--> GET /v2/issues/get-record?issue_id=6505032&offset=0&limit=100
+//!       --budget---> may still be sent in this run
 //!       --pace-----> waits for its turn
 //!       --send-----> 200, headers, body
 //!       --reader---> facts (records, total, token), and whatever the reader makes of the body

@@ -171,8 +171,8 @@ impl<'a> Run<'a> {
     ) -> Read {
         let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
         let failed = slices.counts.failed;
-        // What the budget left is remembered even where it is everything: a child would never be
-        // reached by a budget that its parents use up.
+        // A stream that the budget cut in its only slice has handed on the rows before: its
+        // children are published as far as they were followed.
         let is_left = !is_snapshot(stream)
             && slices.first_error.as_ref().is_some_and(|(_, err)| err.is_declared());
         let all_failed = failed > 0 && failed == slices.counts.total && !is_left;
