@@ -64,6 +64,8 @@ pub(crate) enum Close {
     Properly,
     /// With a reset: the request is left unread in its buffer.
     WithReset,
+    /// The first connection with a reset, later ones as usual.
+    FirstWithReset,
 }
 
 /// A server on a free port of this machine, until it is dropped.
@@ -90,6 +92,7 @@ impl Raw {
         let accepting = std::thread::spawn({
             let (requests, sent, stopped) = (requests.clone(), sent.clone(), stopped.clone());
             move || {
+                let mut is_first = true;
                 for connection in listener.incoming() {
                     if stopped.load(SeqCst) {
                         break;
@@ -97,6 +100,12 @@ impl Raw {
                     let Ok(stream) = connection else { continue };
                     let (requests, sent) = (requests.clone(), sent.clone());
                     let behave = behave.clone();
+                    let close = match close {
+                        Close::FirstWithReset if is_first => Close::WithReset,
+                        Close::FirstWithReset => Close::Properly,
+                        same => same,
+                    };
+                    is_first = false;
                     std::thread::spawn(move || {
                         let Ok(request) = head(&stream, close) else { return };
                         let nth = {
@@ -147,7 +156,7 @@ fn head(mut stream: &TcpStream, close: Close) -> io::Result<String> {
     loop {
         let read = match close {
             Close::Properly => stream.read(&mut buffer[filled..])? + filled,
-            Close::WithReset => stream.peek(&mut buffer)?,
+            Close::WithReset | Close::FirstWithReset => stream.peek(&mut buffer)?,
         };
         let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
         if text.contains("\r\n\r\n") {
