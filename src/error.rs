@@ -6,7 +6,7 @@ use thiserror::Error as ThisError;
 
 use crate::{
     config::ConfigError,
-    extract::{ExtractError, RequestError, SendError},
+    extract::{ExtractError, LogInError, RequestError, SendError},
     load::WriteError,
     plan::Name,
     state::StateError,
@@ -304,8 +304,20 @@ pub fn chain(err: &dyn std::error::Error) -> String {
 fn extract_hint(err: &ExtractError) -> Option<String> {
     let hint = match err {
         ExtractError::Unauthorized { .. } => {
-            "check the token or password that the pipeline is given; `tracklake list` shows its variables"
+            "check the token, password or key that the pipeline is given; `tracklake list` shows its variables"
         }
+        ExtractError::Send { source: SendError::LogIn(source), .. } => match source {
+            LogInError::Unanswered { .. } => {
+                "check the URL of the log-in, the network and the proxy settings"
+            }
+            LogInError::Status { .. } if source.may_pass() => "run again later",
+            LogInError::Status { .. } | LogInError::Unusable { .. } => {
+                "check the user, password, token or key for the log-in, and its URL; `tracklake list` shows the variables"
+            }
+            LogInError::NoToken { .. } => {
+                "check the URL of the log-in, and where `auth` in the pipeline file looks for the token"
+            }
+        },
         ExtractError::WebPage { .. } => {
             "this is how a log-in page or a wrong base URL looks: check both"
         }

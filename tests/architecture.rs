@@ -26,6 +26,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// How a path begins, the only places (files or directories) that may name it, and why.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("reqwest::", &["extract/send.rs"], "one file knows the HTTP client"),
+    (
+        "aws_lc_rs::",
+        &["extract/auth/yandex_iam.rs", "sim/iam.rs"],
+        "one file signs with RSA, and one checks that",
+    ),
     ("clap::", &["cli/args.rs", "main.rs"], "one file knows how the command line is typed"),
     ("serde_saphyr::", &["config/node.rs"], "one file knows the YAML reader"),
     ("minijinja::", &["plan/template.rs"], "one file knows the template engine"),

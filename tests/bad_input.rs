@@ -150,6 +150,26 @@ fn every_mistake_in_the_file_is_shown_with_its_place() {
 }
 
 #[test]
+fn marking_what_goes_needs_a_key_and_its_column_for_itself() {
+    let yaml = FILE
+        .replace("      day: {", "      _deleted_at: { from: gone, type: timestamp }\n      day: {")
+        .replace(
+            "    write: { merge: { key: [id] } }",
+            "    write: { replace: slice }\n    deletes: mark",
+        );
+
+    assert_snapshot!(refused(3, &yaml, &[], &SET), @r"
+    error: pipeline file `own.yaml` is not valid
+      own.yaml:23:7: streams.items.columns._deleted_at: this name is taken by the column of `deletes: mark`
+        23 |       _deleted_at: { from: gone, type: timestamp }
+           |       ^
+      own.yaml:26:14: streams.items.deletes: `mark` needs to know its rows again: give `write` a key, such as `replace: { scope: slice, key: [id] }`
+        26 |     deletes: mark
+           |              ^
+    ");
+}
+
+#[test]
 fn a_file_that_is_no_yaml_is_shown_with_the_place() {
     let yaml = FILE.replace("    records: items\n", "    records: [items\n");
 
@@ -167,10 +187,10 @@ fn an_unknown_key_is_shown_with_the_one_that_was_probably_meant() {
 
     assert_snapshot!(refused(3, &yaml, &[], &SET), @r"
     error: pipeline file `own.yaml` is not valid
-      own.yaml:19:5: streams.items.record: unknown key `record`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `records`?
+      own.yaml:19:5: streams.items.record: unknown key `record`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `deletes`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `records`?
         19 |     record: items
            |     ^
-      own.yaml:20:5: streams.items.colour: unknown key `colour`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `columns`?
+      own.yaml:20:5: streams.items.colour: unknown key `colour`, expected one of `description`, `request`, `records`, `explode`, `paginate`, `cursor`, `slices`, `columns`, `unknown_fields`, `write`, `partition_by`, `responses`, `on_gone`, `deletes`, `max_delete_ratio`, `expect`, `max_rejected`; did you mean `columns`?
         20 |     colour: red
            |     ^
     ");
@@ -330,7 +350,7 @@ fn a_wrong_token_is_told_from_other_failures() {
     assert_snapshot!(failed(&server), @r#"
     error: stream `items`: 1 of 1 slices could not be read, first `all`; nothing of it is published
       cause: `http://SERVER/items` refuses the credentials with status 401: {"message":"token expired"}
-      hint: check the token or password that the pipeline is given; `tracklake list` shows its variables
+      hint: check the token, password or key that the pipeline is given; `tracklake list` shows its variables
     "#);
     assert_eq!(server.lines().len(), 1, "a token does not get better by trying again");
 }

@@ -1323,3 +1323,29 @@ fn an_empty_stream_publishes_its_schema_in_a_file_without_rows() {
     assert_eq!(files[names[0]], b"id,day\n");
     assert!(workspace.rows("items").is_empty());
 }
+
+#[test]
+fn deleted_rows_are_kept_with_the_time_of_the_run_where_the_file_says_so() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let all = [records([1, 2, 3]), records([1, 3])];
+        Response::json(&all[asked.fetch_add(1, SeqCst)])
+    });
+    let yaml = items(&server, "    request: { path: / }\n    deletes: mark");
+    let (workspace, _) = export(&yaml);
+    let clock = [("TRACKLAKE_NOW", "2024-07-27T01:02:03Z")];
+    let ended = workspace.run(&yaml, &["--full-refresh"], &clock);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let stream = &ended.report()["streams"][0];
+    assert_eq!((&stream["removed"], &stream["rows"]), (&json!(1), &json!(3)));
+    assert_eq!(stream["changed"], json!(["date=2024-07-25"]));
+    let files = workspace.files();
+    assert_eq!(
+        String::from_utf8_lossy(&files["csv/own/items/date=2024-07-25/part-0.csv"]),
+        "id,day,_deleted_at\n\
+         1,2024-07-25,\n\
+         2,2024-07-25,2024-07-27T01:02:03.000000Z\n\
+         3,2024-07-25,\n"
+    );
+}

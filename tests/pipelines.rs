@@ -39,6 +39,15 @@ const CONTRACTS: [Contract; 3] = [
             ("url", "CODEARTS_URL"),
             ("project_id", "CODEARTS_PROJECT_ID"),
             ("token", "CODEARTS_TOKEN"),
+            ("iam_url", "CODEARTS_IAM_URL"),
+            ("iam_domain", "CODEARTS_IAM_DOMAIN"),
+            ("iam_user", "CODEARTS_IAM_USER"),
+            ("iam_password", "CODEARTS_IAM_PASSWORD"),
+            ("iam_project", "CODEARTS_IAM_PROJECT"),
+            ("access_key", "HUAWEICLOUD_SDK_AK"),
+            ("secret_key", "HUAWEICLOUD_SDK_SK"),
+            ("security_token", "HUAWEICLOUD_SDK_SECURITY_TOKEN"),
+            ("iam_project_id", "HUAWEICLOUD_SDK_PROJECT_ID"),
             ("zone", "CODEARTS_ZONE"),
             ("since", "CODEARTS_SINCE"),
             ("requests_per_second", "CODEARTS_REQUESTS_PER_SECOND"),
@@ -128,6 +137,9 @@ const CONTRACTS: [Contract; 3] = [
             ("url", "YANDEX_TRACKER_URL"),
             ("token", "YANDEX_TRACKER_TOKEN"),
             ("iam_token", "YANDEX_TRACKER_IAM_TOKEN"),
+            ("passport_token", "YANDEX_TRACKER_PASSPORT_TOKEN"),
+            ("service_account_key", "YANDEX_TRACKER_SERVICE_ACCOUNT_KEY"),
+            ("iam_url", "YANDEX_TRACKER_IAM_URL"),
             ("org_id", "YANDEX_TRACKER_ORG_ID"),
             ("cloud_org_id", "YANDEX_TRACKER_CLOUD_ORG_ID"),
             ("query", "YANDEX_TRACKER_QUERY"),
@@ -233,7 +245,8 @@ fn variables_keep_their_names() {
 fn credentials_are_secret() {
     for Contract { pipeline, .. } in CONTRACTS {
         for var in config::summarize(&file(pipeline)).unwrap().vars {
-            let sounds_secret = var.name.ends_with("token") || var.name == "password";
+            let secrets = ["token", "password", "access_key", "secret_key", "account_key"];
+            let sounds_secret = secrets.iter().any(|it| var.name.ends_with(it));
 
             assert_eq!(var.secret, sounds_secret, "{pipeline}: {}", var.name);
         }

@@ -137,6 +137,7 @@ fn the_keys_that_it_explains_are_those_of_the_schema() {
         ("| `slices`", vec!["SlicesSpec"]),
         ("| `paginate`", vec!["PaginateSpec"]),
         ("| `columns`", vec!["ColumnSpec"]),
+        ("| `source.auth`", vec!["AuthSpec"]),
         ("| `partition_by`", vec!["PartitionSpec"]),
     ];
 

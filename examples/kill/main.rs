@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! cargo build --release
-//! cargo build --release
-//! cargo run --example kill -- --kills 200 --seed 1
+//! cargo run --example kill -- --kills 200 --seed 1 --duckdb venv/bin/python
 //!
 //! each pipeline ─ each day ─ each trial:   copy of yesterday's output
 //!                                            │ run, SIGKILL   at random, or when a file appears
@@ -11,7 +10,8 @@
 //!                                            │ run to its end
 //!                                            ▼
 //!                                          tables as expected, nothing left over
-//!                  meanwhile a reader       reads every Parquet file that it sees, again and again
+//!                  meanwhile two readers    list the Parquet files of a stream and read them, again
+//!                                           and again: the parquet crate, and DuckDB
 //! ```
 //!
 //! It ends with 1 if anything is lost, doubled, torn or left over.
@@ -24,9 +24,11 @@ mod expected;
 #[path = "../../tests/end_to_end/tables.rs"]
 mod tables;
 mod reader;
+mod duck;
 mod tree;
 mod trial;
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracklake::sim::{SimOptions, Simulator};
 
+use duck::Duck;
 use tables::{first_day, next_stands, tables};
 use trial::{Moment, Site, Summary};
 
@@ -52,12 +55,16 @@ struct Args {
     /// The program.
     #[arg(long, default_value = "target/release/tracklake")]
     binary: PathBuf,
+    /// A Python that has DuckDB, which then reads, too.
+    #[arg(long, value_name = "PYTHON")]
+    duckdb: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut dice = fastrand::Rng::with_seed(args.seed);
     let mut summary = Summary::default();
+    let duck = args.duckdb.as_deref().map(|it| RefCell::new(Duck::start(it)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rounds = DAYS * u32::try_from(PIPELINES.len()).unwrap_or(1);
     for (at, pipeline) in (0..).zip(PIPELINES) {
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
                 pipeline,
                 first,
                 expected: &stands,
+                duck: duck.as_ref(),
             };
             let quiet = site.undisturbed(yesterday.path(), &mut summary);
             // Rounding down now is made up for by the rounds to come.

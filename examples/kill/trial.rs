@@ -1,5 +1,6 @@
 //! One trial: a run is killed, the next one ends, and everything is as if nothing had happened.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use chrono::NaiveDate;
 use tempfile::TempDir;
 use tracklake::sim::Simulator;
 
+use crate::duck::{Duck, DuckSeen};
 use crate::reader::{Seen, read_until};
 use crate::support::table::Table;
 use crate::tables::differences;
@@ -51,7 +53,7 @@ pub(crate) struct Summary {
     /// Runs, killed ones included.
     runs: u32,
     passes: u64,
-    mixed: u64,
+    duck: Option<DuckSeen>,
     torn: usize,
     lost: usize,
     doubled: usize,
@@ -74,10 +76,20 @@ impl Summary {
         }
     }
 
+    fn note_duck(&mut self, seen: DuckSeen) {
+        let DuckSeen { reads, vanished, mixed, torn, doubled } = seen;
+        let all = self.duck.get_or_insert_default();
+        all.reads += reads;
+        all.vanished += vanished;
+        all.mixed += mixed;
+        self.torn += torn.len();
+        self.doubled += doubled.len();
+        self.violations.extend(torn.into_iter().chain(doubled));
+    }
+
     fn note(&mut self, seen: Seen) {
-        let Seen { passes, mixed, torn, doubled } = seen;
+        let Seen { passes, torn, doubled } = seen;
         self.passes += passes;
-        self.mixed += mixed;
         self.torn += torn.len();
         self.doubled += doubled.len();
         self.violations.extend(torn.into_iter().chain(doubled));
@@ -86,12 +98,17 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at_journal, at_staging, at_rename, random, runs, passes, mixed, .. } = self;
+        let Self { at_journal, at_staging, at_rename, random, runs, passes, .. } = self;
         let Self { torn, lost, doubled, stray, .. } = self;
         write!(
             f,
-            "kills: {}, at journal: {at_journal}, at staging: {at_staging}, at rename: {at_rename}, random: {random}, runs: {runs}, torn: {torn}, lost: {lost}, doubled: {doubled}, stray: {stray} ({passes} streams read, {mixed} of them with a row twice in the middle of a publishing)",
+            "kills: {}, at journal: {at_journal}, at staging: {at_staging}, at rename: {at_rename}, random: {random}, runs: {runs}, torn: {torn}, lost: {lost}, doubled: {doubled}, stray: {stray} ({passes} streams read)",
             self.kills()
+        )?;
+        let Some(DuckSeen { reads, vanished, mixed, .. }) = &self.duck else { return Ok(()) };
+        write!(
+            f,
+            "; DuckDB: {reads} streams read, {mixed} of them with a row twice where files were replaced after they had been listed, {vanished} more where a listed file was gone"
         )
     }
 }
@@ -103,6 +120,7 @@ pub(crate) struct Site<'a> {
     pub(crate) pipeline: &'static str,
     pub(crate) first: NaiveDate,
     pub(crate) expected: &'a [(&'static str, Table)],
+    pub(crate) duck: Option<&'a RefCell<Duck>>,
 }
 
 /// A run that nobody disturbed.
@@ -133,6 +151,9 @@ impl Site<'_> {
     ) {
         let output = tempfile::tempdir().unwrap();
         copy(yesterday, output.path()).unwrap();
+        if let Some(duck) = self.duck {
+            duck.borrow_mut().watch(output.path(), self.pipeline);
+        }
         let stop = AtomicBool::new(false);
         let seen = std::thread::scope(|scope| {
             let reader = scope.spawn(|| read_until(&stop, output.path(), self.pipeline));
@@ -148,6 +169,9 @@ impl Site<'_> {
             reader.join()
         });
         summary.note(seen.unwrap());
+        if let Some(duck) = self.duck {
+            summary.note_duck(duck.borrow_mut().stop());
+        }
     }
 
     fn command(&self, output: &Path) -> Command {

@@ -53,6 +53,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Export pipelines to files.
     Run(RunArgs),
+    /// Show what a run would ask and what it could change, from the state on disk.
+    ///
+    /// Sends nothing, unless `--fetch` is given: then everything is read and merged as a run would, and
+    /// nothing is published.
+    #[command(after_help = "Example: tracklake plan yandex_tracker --fetch")]
+    Plan(PlanArgs),
     /// Show how far each stream has got, the last runs, and what is in quarantine.
     ///
     /// Needs no credentials and changes nothing; a run may be at work.
@@ -93,8 +99,29 @@ pub struct DemoArgs {
 
 /// Arguments of `run`.
 #[derive(Debug, ClapArgs)]
-#[expect(clippy::struct_excessive_bools, reason = "they are flags, as typed")]
 pub struct RunArgs {
+    /// What is read and written.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Show what would be asked without asking; the same as `plan`.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// What would be read and written.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Ask the source as a run would, and say which partitions would change; publishes nothing.
+    #[arg(long)]
+    pub fetch: bool,
+}
+
+/// What `run` reads and writes, and what `plan` looks at.
+#[derive(Debug, ClapArgs)]
+pub struct JobArgs {
     /// Pipeline files, or names of pipelines.
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
@@ -129,9 +156,6 @@ pub struct RunArgs {
     /// Print the report as JSON, one pipeline a line.
     #[arg(long)]
     pub json: bool,
-    /// Show slices and requests without sending any.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// A file format on the command line.

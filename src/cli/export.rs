@@ -1,9 +1,9 @@
-//! `run`: export pipelines, one after the other.
+//! `run` and `plan`: export pipelines, one after the other, or say what that would do.
 
 use std::io::{IsTerminal as _, Write};
 
 use super::{
-    args::{FormatArg, GlobalArgs, RunArgs},
+    args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
     clock, inputs, load,
     progress::{self, Bars},
     report, runtime, stop_signal,
@@ -11,9 +11,8 @@ use super::{
 use crate::{
     config,
     error::Error,
-    extract::{ExtractError, Extractor, Horizon, ParentValues, slices},
-    load::Rewrite,
-    plan::{CsvPlan, FormatPlan, Method, Name, Plan, WindowStart},
+    load::{Purpose, Rewrite},
+    plan::{CsvPlan, FormatPlan, Name, Plan, WindowStart},
     run::{self, Progress, Refresh, RunOptions, RunReport},
 };
 
@@ -22,7 +21,33 @@ pub(super) fn run(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
-    let RunArgs {
+    let RunArgs { job, dry_run } = args;
+    if *dry_run {
+        return show(job, global, stdout);
+    }
+    export_all(job, Purpose::Publish, global, stdout)
+}
+
+pub(super) fn plan(
+    args: &PlanArgs,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
+    let PlanArgs { job, fetch } = args;
+    if *fetch {
+        export_all(job, Purpose::Rehearse, global, stdout)
+    } else {
+        show(job, global, stdout)
+    }
+}
+
+/// Every pipeline with its options: each file is checked before the first request is sent.
+fn jobs(
+    args: &JobArgs,
+    purpose: Purpose,
+    global: &GlobalArgs,
+) -> Result<Vec<(Plan, RunOptions)>, Error> {
+    let JobArgs {
         pipelines,
         full_refresh,
         rewrite,
@@ -33,50 +58,55 @@ pub(super) fn run(
         output,
         formats,
         memory_mb,
-        json,
-        dry_run,
+        json: _,
     } = args;
     let inputs = inputs().set(set.clone());
     let since = when("--since", since.as_ref())?;
     let until = when("--until", until.as_ref())?;
-    // Every file is checked before the first request is sent.
-    let mut plans = Vec::new();
+    let mut jobs = Vec::new();
     for name in pipelines {
         let mut plan = load(name, global, &inputs)?;
         if let Some(output) = output {
             plan.destination.path.clone_from(output);
         }
         choose_formats(&mut plan, formats);
-        let streams = stream_names(&plan, streams)?;
-        plans.push((plan, streams));
-    }
-
-    let mut reports = Vec::new();
-    for (plan, streams) in plans {
         let now = clock(global);
         let options = RunOptions {
-            streams,
+            streams: stream_names(&plan, streams)?,
             since,
             until,
             refresh: if *full_refresh { Refresh::Full } else { Refresh::Incremental },
             rewrite: if *rewrite { Rewrite::All } else { Rewrite::Changed },
             memory_bytes: memory_mb << 20,
+            purpose,
             ..RunOptions::new(run_id(now), now)
         };
-        if *dry_run {
-            show(&plan, &options, *json, stdout)?;
-            continue;
-        }
+        jobs.push((plan, options));
+    }
+    Ok(jobs)
+}
+
+fn export_all(
+    args: &JobArgs,
+    purpose: Purpose,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
+    let mut reports = Vec::new();
+    for (plan, options) in jobs(args, purpose, global)? {
+        // A pipeline that waits for others starts when they are done.
+        let now = clock(global);
+        let options = RunOptions { run: run_id(now), now, ..options };
         match export(&plan, &options, bars(global)) {
             Ok(report) => reports.push(report),
             Err(err) => {
                 // What earlier pipelines did must not get lost behind the error of this one.
-                print(&reports, *json, stdout)?;
+                print(&reports, args.json, stdout)?;
                 return Err(err);
             }
         }
     }
-    print(&reports, *json, stdout)?;
+    print(&reports, args.json, stdout)?;
     Ok(exit_code(&reports))
 }
 
@@ -176,79 +206,21 @@ fn stream_names(plan: &Plan, wanted: &[String]) -> Result<Vec<Name>, Error> {
     wanted.iter().map(find).collect()
 }
 
-/// Shows slices and first requests, and sends nothing.
-fn show(
-    plan: &Plan,
-    options: &RunOptions,
-    json: bool,
-    stdout: &mut dyn Write,
-) -> Result<(), Error> {
+/// Shows what runs would do, and sends nothing.
+fn show(args: &JobArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
     let runtime = runtime()?;
     let _inside = runtime.enter();
-    let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
-    let horizon = Horizon { now: options.now, since: options.since, until: options.until };
-    let mut streams = Vec::new();
-    for (stream, _) in run::selected(plan, &options.streams) {
-        if let Some(parent) = stream.slices.parent() {
-            streams.push(serde_json::json!({
-                "stream": stream.name.as_str(),
-                "parent": parent.stream.as_str(),
-            }));
-            continue;
-        }
-        let slices = slices(&stream.slices, &horizon, &ParentValues::new());
-        let first = slices.first().map(|it| extractor.first_request(stream, it)).transpose();
-        let first =
-            first.map_err(|source| Error::Source(Box::new(ExtractError::Request(source))))?;
-        streams.push(serde_json::json!({
-            "stream": stream.name.as_str(),
-            "slices": slices.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
-            "first_request": first.map(|it| {
-                let method = match it.method { Method::Get => "GET", Method::Post => "POST" };
-                format!("{method} {}", it.shown())
-            }),
-        }));
-    }
-    if json {
-        let shown = serde_json::json!({ "pipeline": plan.pipeline.as_str(), "streams": streams });
-        report::line(stdout, format_args!("{shown}"));
-        return Ok(());
-    }
-    report::line(
-        stdout,
-        format_args!("{} would be written to `{}`", plan.pipeline, plan.destination.path.display()),
-    );
-    for stream in &streams {
-        let text = |key: &str| stream[key].as_str().unwrap_or_default();
-        if let Some(slices) = stream["slices"].as_array() {
-            let id = |it: Option<&serde_json::Value>| {
-                it.and_then(|it| it.as_str()).unwrap_or_default().to_owned()
-            };
-            let ids = match slices.as_slice() {
-                [only] => id(Some(only)),
-                several => format!("{} … {}", id(several.first()), id(several.last())),
-            };
-            report::line(
-                stdout,
-                format_args!(
-                    "  {}: {}, {ids}; first {}",
-                    text("stream"),
-                    report::counted(slices.len() as u64, "slice"),
-                    text("first_request")
-                ),
-            );
+    for (plan, options) in jobs(args, Purpose::Rehearse, global)? {
+        let forecast = run::forecast(&plan, &options)?;
+        if args.json {
+            let text =
+                serde_json::to_string(&forecast).map_err(|err| Error::Internal(err.to_string()))?;
+            report::line(stdout, format_args!("{text}"));
         } else {
-            report::line(
-                stdout,
-                format_args!(
-                    "  {}: one slice for each row of `{}`",
-                    text("stream"),
-                    text("parent")
-                ),
-            );
+            report::forecast(stdout, &forecast);
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 #[cfg(test)]

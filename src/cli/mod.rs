@@ -46,6 +46,7 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
     match command {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
+        Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
@@ -221,18 +222,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|err| Error::Internal(format!("cannot start the runtime: {err}")))
 }
 
-/// Ends when the user or the system has said `times` times that the program should stop.
-async fn stop_signal(times: u32) {
+/// Ends when the user or the system has said `times` times that the program should stop; what they say is
+/// heard from the call on, before anybody waits.
+fn stop_signal(times: u32) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = signal(SignalKind::interrupt());
     let terminate = signal(SignalKind::terminate());
-    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-        return std::future::pending().await;
-    };
-    for _ in 0..times {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return std::future::pending().await;
+        };
+        for _ in 0..times {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
         }
     }
 }

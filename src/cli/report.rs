@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use crate::{
     config::{ConfigError, Problem, Summary},
     error::Error,
-    run::{RunReport, StreamReport, StreamStatus},
+    run::{Forecast, RunReport, StreamForecast, StreamReport, StreamStatus},
 };
 
 /// Prints a failure: the message, what caused it, and what to try.
@@ -145,7 +145,21 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
         let n_rows = counted(stream.duplicates, "row");
         note(format_args!("{n_rows} came more than once from the API and are kept once"));
     }
-    if stream.removed > 0 {
+    if stream.status == StreamStatus::Planned {
+        let changed = match stream.changed.as_slice() {
+            [] => "no partition".to_owned(),
+            [only] => only.clone(),
+            [first, .., last] => {
+                let n = stream.changed.len() as u64;
+                format!("{}, {first} … {last}", counted(n, "partition"))
+            }
+        };
+        let &StreamReport { added, updated, removed, .. } = stream;
+        note(format_args!(
+            "would write {changed}: {} added, {updated} changed, {removed} removed",
+            counted(added, "row")
+        ));
+    } else if stream.removed > 0 {
         note(format_args!(
             "{} removed, because the source no longer has them",
             counted(stream.removed, "row")
@@ -177,6 +191,63 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
             if stream.rejected == 1 { "is" } else { "are" }
         ));
     }
+}
+
+/// Prints what a run would ask and what it could change.
+///
+/// ```text
+/// jira_timesheet would be written to `output`
+///   audit_log: 26 slices, mode=audit,2024-05-26..2024-06-01 … mode=view,2024-08-18..2024-08-25
+///     first request: GET https://jira.example.org/rest/timesheet/1.0/auditLog
+///     may change 62 of 181 standing partitions, date=2024-05-26 … date=2024-07-26, and add others
+/// ```
+pub fn forecast(out: &mut dyn Write, forecast: &Forecast) {
+    let Forecast { pipeline, output, streams } = forecast;
+    line(out, format_args!("{pipeline} would be written to `{output}`"));
+    for stream in streams {
+        let name = &stream.stream;
+        line(out, format_args!("  {name}: {}", asked(stream)));
+        if let Some(request) = &stream.first_request {
+            line(out, format_args!("    first request: {request}"));
+        }
+        let text = match (&stream.partitions, stream.standing_partitions) {
+            _ if !stream.is_written => "is read for its children only".to_owned(),
+            (_, 0) => "nothing stands yet".to_owned(),
+            (None, n) => format!(
+                "may change any standing partition ({n}), and add others; `plan --fetch` says which"
+            ),
+            (Some(some), n) => {
+                let ends = match some.as_slice() {
+                    [] => String::new(),
+                    [only] => format!(", {only}"),
+                    [first, .., last] => format!(", {first} … {last}"),
+                };
+                let changed = some.len();
+                format!("may change {changed} of {n} standing partitions{ends}, and add others")
+            }
+        };
+        line(out, format_args!("    {text}"));
+    }
+}
+
+fn asked(stream: &StreamForecast) -> String {
+    let StreamForecast { parent, slices, .. } = stream;
+    if let Some(parent) = parent {
+        let pending = match slices.as_slice() {
+            [] => String::new(),
+            [first, ..] => format!(
+                ", and {} that failed before, first `{first}`",
+                counted(slices.len() as u64, "slice")
+            ),
+        };
+        return format!("one slice for each row of `{parent}` that is read{pending}");
+    }
+    let ids = match slices.as_slice() {
+        [] => String::new(),
+        [only] => format!(", {only}"),
+        [first, .., last] => format!(", {first} … {last}"),
+    };
+    format!("{}{ids}", counted(slices.len() as u64, "slice"))
 }
 
 /// Prints what a pipeline has and needs.
@@ -233,6 +304,7 @@ pub(super) fn plain_table() -> Table {
 fn status(stream: &StreamReport) -> &'static str {
     match stream.status {
         StreamStatus::Published => "published",
+        StreamStatus::Planned => "planned",
         StreamStatus::Read => "read only",
         StreamStatus::Failed => "failed",
     }

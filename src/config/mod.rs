@@ -146,7 +146,7 @@ pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
     let vars = spec.vars.into_iter().map(|(name, var)| VarSummary {
         name,
         env: var.env,
-        required: var.default.is_none(),
+        required: var.default.is_none() && var.file.is_none(),
         default: var
             .default
             .filter(|_| !var.secret)

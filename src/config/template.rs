@@ -8,7 +8,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::{inputs::Inputs, problem::suggest, shape::Scalar, spec::VarSpec};
+use super::{
+    inputs::{Inputs, UnreadableFile},
+    problem::suggest,
+    shape::Scalar,
+    spec::VarSpec,
+};
 use crate::plan::{Escape, Secret, SliceContext, Template, Vars, value_text};
 
 /// The variables of a pipeline with their values.
@@ -60,8 +65,14 @@ impl Variables {
             if spec.secret {
                 variables.secret.insert(name.clone());
             }
-            let given =
-                inputs.value(name, spec.env.as_deref()).map(|it| Value::String(it.to_owned()));
+            let given = match given(name, spec, inputs) {
+                Ok(given) => given.map(Value::String),
+                Err(err) => {
+                    variables.missing.insert(name.clone());
+                    problems.push((format!("vars.{name}"), err.to_string(), None));
+                    continue;
+                }
+            };
             match given.or_else(|| spec.default.as_ref().map(plain)) {
                 Some(value) => {
                     variables.values.insert(name.clone(), value);
@@ -227,6 +238,20 @@ impl Variables {
             }
         }
     }
+}
+
+/// The value from outside: the command line goes before the environment, and that before a file.
+fn given(name: &str, spec: &VarSpec, inputs: &Inputs) -> Result<Option<String>, UnreadableFile> {
+    if let Some(value) = inputs.value(name, spec.env.as_deref()) {
+        return Ok(Some(value.to_owned()));
+    }
+    let of_environment = spec.env.as_deref().filter(|_| spec.secret);
+    let file = of_environment.and_then(|it| inputs.file_for(it)).or(spec.file.as_deref());
+    // Where values may be missing, a secret is none of our business.
+    let Some(file) = file.filter(|_| !inputs.tolerates_unset()) else { return Ok(None) };
+    let text = inputs.read(file)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }
 
 enum NameScope<'a> {

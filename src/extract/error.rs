@@ -150,7 +150,11 @@ impl ExtractError {
             | Self::WebPage { .. }
             | Self::Stopped
             | Self::Send {
-                source: SendError::Client(_) | SendError::Credential(_) | SendError::Connect { .. },
+                source:
+                    SendError::Client(_)
+                    | SendError::Credential(_)
+                    | SendError::LogIn(_)
+                    | SendError::Connect { .. },
                 ..
             } => true,
             Self::Request(_)

@@ -38,7 +38,7 @@ use std::{
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-pub use auth::InvalidCredential;
+pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
 pub use error::ExtractError;
 pub use ledger::Verdict;
@@ -51,14 +51,22 @@ use crate::plan::{
     JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
+use auth::Auth;
 use budget::Budget;
 use ledger::{Ledger, PageNews};
 use pace::Pace;
 use paginate::{Ask, Next, Paginator, Shrunk};
+use redact::{detail, text, title};
 use relief::{Missing, Relief};
 use request::Request;
 use respond::{Listed, Response};
 use send::{Answer, Sender};
+
+/// The URL of the next page in the `Link` headers of a response (RFC 8288), for the fuzzer.
+#[cfg(fuzzing)]
+pub fn next_link(headers: &[(String, String)]) -> Option<String> {
+    paginate::next_link(headers)
+}
 
 /// Reads the body of a page: its facts, and something for the next stage.
 pub trait PageReader: Send + Sync {
@@ -142,6 +150,7 @@ pub struct Extractor {
     source: SourcePlan,
     redactor: Redactor,
     sender: Sender,
+    auth: Auth,
     pace: Pace,
     budget: Budget,
     /// Whether a page has come.
@@ -157,12 +166,14 @@ const MAX_READINGS: u32 = 3;
 impl Extractor {
     /// Sets up the connection to a plan's source; nothing is sent yet.
     pub fn new(plan: &Plan) -> Result<Self, ExtractError> {
-        let sender = Sender::new(&plan.source)
-            .map_err(|source| ExtractError::Send { attempts: 0, source })?;
+        let unusable = |source| ExtractError::Send { attempts: 0, source };
+        let sender = Sender::new(&plan.source).map_err(unusable)?;
+        let auth = Auth::new(&plan.source.auth, &plan.redactor).map_err(unusable)?;
         Ok(Self {
             source: plan.source.clone(),
             redactor: plan.redactor.clone(),
             sender,
+            auth,
             pace: Pace::new(&plan.source.limits),
             budget: Budget::new(&plan.source.limits, plan.source.retry.max_delay),
             has_answered: AtomicBool::new(false),
@@ -374,13 +385,25 @@ impl Extractor {
         }
     }
 
+    /// Sends a request, and once more where what logged it in has ended in between.
     async fn send(&self, request: &Request, counters: &Counters) -> Result<Answer, SendError> {
-        let (_turn, waited) = self.pace.turn().await;
-        counters.turn_micros.fetch_add(micros(waited), Relaxed);
-        counters.requests.fetch_add(1, Relaxed);
-        let answer = self.sender.send(request, self.source.limits.timeout).await?;
-        counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
-        Ok(answer)
+        let mut is_second = false;
+        loop {
+            let (turn, waited) = self.pace.turn().await;
+            counters.turn_micros.fetch_add(micros(waited), Relaxed);
+            let (wire, used) = self.auth.wire(request, &self.sender).await?;
+            counters.requests.fetch_add(1, Relaxed);
+            let mut answer = self.sender.send(wire).await?;
+            drop(turn);
+            counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
+            if !is_second && self.auth.is_outdated(&used, &answer).await {
+                debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
+                is_second = true;
+                continue;
+            }
+            answer.explained = self.auth.explain(&used, &answer);
+            return Ok(answer);
+        }
     }
 
     /// Finds out what an answer means.
@@ -477,7 +500,10 @@ impl Extractor {
     ) -> Result<PageEnd<T>, Judged> {
         let url = request.shown();
         let status = answer.status;
-        let detail = self.detail(&answer.body);
+        let detail = match &answer.explained {
+            Some(explained) => format!(": {explained}"),
+            None => detail(&answer.body, &self.redactor),
+        };
         match outcome {
             Outcome::Gone => Ok(PageEnd::Gone),
             Outcome::Skip => Ok(PageEnd::Skipped),
@@ -494,26 +520,15 @@ impl Extractor {
                     let reason = match (is_here, request.method) {
                         (false, _) => "another origin",
                         (true, Method::Post) => "which takes the body from the request",
-                        (true, Method::Get) => "too many times",
+                        (true, Method::Get) => {
+                            self.auth.why_not_redirected().unwrap_or("too many times")
+                        }
                     };
                     ExtractError::Redirected { url, location, reason }
                 }
                 _ => ExtractError::Status { url, status, attempts, detail },
             })),
         }
-    }
-
-    /// The start of an error body, on one line and without secrets.
-    fn detail(&self, body: &[u8]) -> String {
-        const LONGEST: usize = 300;
-        let text = text(body);
-        let text = self.redactor.redact(&text);
-        if let Some(title) = title(&text) {
-            return format!(": {title}");
-        }
-        let line = text.split_whitespace().take(LONGEST).collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().take(LONGEST).collect();
-        if line.is_empty() { line } else { format!(": {line}") }
     }
 
     fn request(
@@ -563,19 +578,6 @@ enum Judged {
 fn is_web_page(answer: &Answer) -> bool {
     let html = answer.header("content-type").is_some_and(|it| it.contains("html"));
     html || answer.body.trim_ascii_start().starts_with(b"<")
-}
-
-fn text(body: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(body)
-}
-
-/// The title of a web page, which says more than its markup.
-fn title(text: &str) -> Option<String> {
-    let lower = text.to_ascii_lowercase();
-    let start = lower.find("<title>")? + "<title>".len();
-    let end = start + lower[start..].find("</title>")?;
-    let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
-    Some(title.chars().take(200).collect())
 }
 
 fn micros(wait: Duration) -> u64 {

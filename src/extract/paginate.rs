@@ -389,7 +389,7 @@ fn number(
 }
 
 /// The target of `rel="next"` in the `Link` headers (RFC 8288), which may be several headers.
-fn next_link(headers: &Headers) -> Option<String> {
+pub(super) fn next_link(headers: &Headers) -> Option<String> {
     headers.iter().filter(|(name, _)| name == "link").find_map(|(_, value)| {
         let mut rest = value.as_str();
         while let Some(open) = rest.find('<') {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{ExtractError, RequestError, SendError, StuckPaging};
+use super::{ExtractError, LogInError, RequestError, SendError, StuckPaging};
 use crate::plan::Redactor;
 
 /// Characters of a text from outside that a message shows.
@@ -31,6 +31,18 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         },
         ExtractError::Send { attempts: _, source } => match source {
             SendError::Client(_) | SendError::Credential(_) | SendError::Header { name: _ } => {}
+            SendError::LogIn(source) => match source {
+                LogInError::Unanswered { url, may_pass: _, reason }
+                | LogInError::NoToken { url, reason } => {
+                    clean(url);
+                    clean(reason);
+                }
+                LogInError::Status { url, status: _, detail } => {
+                    clean(url);
+                    clean(detail);
+                }
+                LogInError::Unusable { reason } => clean(reason),
+            },
             SendError::Connect { url, source: _ }
             | SendError::Timeout { url, limit: _ }
             | SendError::Broken { url, source: _ }
@@ -69,4 +81,31 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         | ExtractError::Stopped => {}
     }
     err
+}
+
+/// The start of an error body, on one line and without secrets, with `: ` before it.
+pub(super) fn detail(body: &[u8], redactor: &Redactor) -> String {
+    const LONGEST: usize = 300;
+    let text = text(body);
+    let text = redactor.redact(&text);
+    if let Some(title) = title(&text) {
+        return format!(": {title}");
+    }
+    let line = text.split_whitespace().take(LONGEST).collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().take(LONGEST).collect();
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+/// A body as text, whatever it is.
+pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body)
+}
+
+/// The title of a web page, which says more than its markup.
+pub(super) fn title(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(title.chars().take(200).collect())
 }

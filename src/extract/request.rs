@@ -62,6 +62,11 @@ pub enum RequestError {
 /// Everything but the unreserved characters of RFC 3986, so that `+`, `,` and `/` arrive as sent.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// Encodes a name or a value of a query.
+pub(super) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, QUERY).to_string()
+}
+
 /// Makes the request for a page.
 pub(super) fn request(
     base: &Url,
@@ -96,7 +101,7 @@ pub(super) fn request(
             Place::Body => in_body.push((placement.name.as_str(), value)),
             Place::Header => headers.push((placement.name.clone(), value_text(value))),
             Place::Path => {
-                let encoded = utf8_percent_encode(&value_text(value), QUERY).to_string();
+                let encoded = encode(&value_text(value));
                 path = path.replace(&format!("{{{}}}", placement.name), &encoded);
             }
         }
@@ -114,14 +119,13 @@ pub(super) fn request(
     Ok(Request { method: plan.method, url, headers, body })
 }
 
-fn without_query(url: &str) -> &str {
+pub(super) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
 }
 
 fn url(base: &Url, path: &str, query: &[(String, String)]) -> Result<Url, RequestError> {
     let invalid = || RequestError::Url { path: path.to_owned() };
     let root = base.as_str().trim_end_matches('/');
-    let encode = |it: &str| utf8_percent_encode(it, QUERY).to_string();
     let pairs: Vec<String> =
         query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     let separator = match (pairs.is_empty(), path.contains('?')) {

@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, redirect};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use reqwest::{Certificate, Client, redirect};
+use url::Url;
 
 use super::{auth, request::Request};
 use crate::plan::{Method, SourcePlan};
@@ -15,8 +19,58 @@ use crate::plan::{Method, SourcePlan};
 pub(super) struct Sender {
     get: Client,
     post: Client,
-    auth: HeaderMap,
+    direct: Client,
+    timeout: Duration,
     max_response_bytes: u64,
+}
+
+/// A request in its final bytes: only what HTTP itself needs is still added.
+///
+/// It has credentials in it, so it has no `Debug`.
+#[derive(Clone)]
+pub(super) struct Wire {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Option<String>,
+    pub redirects: Redirects,
+}
+
+/// What is done about a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is followed within the origin.
+    Followed,
+    /// It is an answer like any other, because what logs this request in would not hold there.
+    Taken,
+}
+
+impl Wire {
+    /// The request without what logs it in.
+    pub(super) fn new(request: &Request) -> Result<Self, SendError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        for (name, value) in &request.headers {
+            let invalid = || SendError::Header { name: name.clone() };
+            let header: HeaderName = name.parse().map_err(|_| invalid())?;
+            headers.insert(header, HeaderValue::from_str(value).map_err(|_| invalid())?);
+        }
+        Ok(Self {
+            method: request.method,
+            url: request.url.clone(),
+            headers,
+            body: request.body.clone(),
+            redirects: Redirects::Followed,
+        })
+    }
+
+    /// The URL without its query.
+    pub(super) fn shown(&self) -> String {
+        super::request::without_query(self.url.as_str()).to_owned()
+    }
 }
 
 /// A response with its whole body, decompressed.
@@ -28,6 +82,8 @@ pub(super) struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    /// What the way to log in has to say about a refusal.
+    pub explained: Option<String>,
 }
 
 impl Answer {
@@ -46,6 +102,9 @@ pub enum SendError {
     /// The credential cannot be sent.
     #[error("cannot log in")]
     Credential(#[source] auth::InvalidCredential),
+    /// No token was given.
+    #[error("cannot log in")]
+    LogIn(#[source] auth::LogInError),
     /// A header cannot be sent.
     #[error("`{name}` has a value that a header cannot carry")]
     Header {
@@ -97,6 +156,7 @@ impl SendError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
+            Self::LogIn(err) => err.may_pass(),
             Self::Client(_) | Self::Credential(_) | Self::Header { .. } | Self::TooLarge { .. } => {
                 false
             }
@@ -107,41 +167,41 @@ impl SendError {
 /// Bytes of a body that is not a page, after which no more of it is read.
 const LONGEST_ERROR: usize = 256 << 10;
 
+/// The headers of a response over HTTP/2. A token of Huawei's IAM comes in a header of up to 32 KiB,
+/// which is more than the client takes by itself.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+
 /// The longest chain of redirects that is followed.
 const MAX_REDIRECTS: usize = 10;
 
 impl Sender {
     /// Sets the client up for a source.
     pub(super) fn new(source: &SourcePlan) -> Result<Self, SendError> {
-        let get = client(source, Method::Get)?;
-        let post = client(source, Method::Post)?;
-        let auth = auth::headers(&source.auth).map_err(SendError::Credential)?;
-        Ok(Self { get, post, auth, max_response_bytes: source.limits.max_response_bytes })
+        Ok(Self {
+            get: client(source, within_origin(source, Method::Get))?,
+            post: client(source, within_origin(source, Method::Post))?,
+            direct: client(source, redirect::Policy::none())?,
+            timeout: source.limits.timeout,
+            max_response_bytes: source.limits.max_response_bytes,
+        })
     }
 
     /// Sends a request and takes its whole response.
-    pub(super) async fn send(
-        &self,
-        request: &Request,
-        timeout: Duration,
-    ) -> Result<Answer, SendError> {
-        let shown = request.shown();
-        let failed = |err: reqwest::Error| translate(&shown, timeout, &err);
-        let mut builder = match request.method {
-            Method::Get => self.get.get(request.url.clone()),
-            Method::Post => self.post.post(request.url.clone()),
+    pub(super) async fn send(&self, wire: Wire) -> Result<Answer, SendError> {
+        let shown = wire.shown();
+        let failed = |err: reqwest::Error| translate(&shown, self.timeout, &err);
+        let client = match (wire.redirects, wire.method) {
+            (Redirects::Taken, _) => &self.direct,
+            (Redirects::Followed, Method::Get) => &self.get,
+            (Redirects::Followed, Method::Post) => &self.post,
         };
-        let mut headers = HeaderMap::new();
-        headers.insert("accept", HeaderValue::from_static("application/json"));
-        for (name, value) in &request.headers {
-            let invalid = || SendError::Header { name: name.clone() };
-            let header: HeaderName = name.parse().map_err(|_| invalid())?;
-            headers.insert(header, HeaderValue::from_str(value).map_err(|_| invalid())?);
-        }
-        headers.extend(self.auth.clone());
-        builder = builder.headers(headers);
-        if let Some(body) = &request.body {
-            builder = builder.header("content-type", "application/json").body(body.clone());
+        let mut builder = match wire.method {
+            Method::Get => client.get(wire.url),
+            Method::Post => client.post(wire.url),
+        };
+        builder = builder.headers(wire.headers);
+        if let Some(body) = wire.body {
+            builder = builder.body(body);
         }
 
         let mut response = builder.send().await.map_err(failed)?;
@@ -171,17 +231,17 @@ impl Sender {
                 break;
             }
         }
-        Ok(Answer { status, headers, body: body.freeze() })
+        Ok(Answer { status, headers, body: body.freeze(), explained: None })
     }
 }
 
-/// A client that follows redirects of this method.
-fn client(source: &SourcePlan, method: Method) -> Result<Client, SendError> {
+/// Follows redirects of this method.
+fn within_origin(source: &SourcePlan, method: Method) -> redirect::Policy {
     // A redirect is followed within the origin only: elsewhere the credentials must not go, and
     // without them the answer would be a log-in page. Statuses 301 to 303 make a GET of a POST,
     // without its body: the answer would be one to another question.
     let origin = source.base_url.origin();
-    let policy = redirect::Policy::custom(move |attempt| {
+    redirect::Policy::custom(move |attempt| {
         let is_elsewhere = attempt.url().origin() != origin;
         let loses_body = method == Method::Post && matches!(attempt.status().as_u16(), 301..=303);
         if attempt.previous().len() >= MAX_REDIRECTS || is_elsewhere || loses_body {
@@ -189,14 +249,23 @@ fn client(source: &SourcePlan, method: Method) -> Result<Client, SendError> {
         } else {
             attempt.follow()
         }
-    });
-    Client::builder()
+    })
+}
+
+fn client(source: &SourcePlan, redirects: redirect::Policy) -> Result<Client, SendError> {
+    let authorities: Result<Vec<Certificate>, _> =
+        source.tls.ca_certificates.iter().map(|it| Certificate::from_der(it)).collect();
+    let authorities = authorities.map_err(SendError::Client)?;
+    let mut builder = Client::builder()
         .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
-        .redirect(policy)
+        .redirect(redirects)
         .timeout(source.limits.timeout)
-        .pool_max_idle_per_host(source.limits.max_in_flight)
-        .build()
-        .map_err(SendError::Client)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .pool_max_idle_per_host(source.limits.max_in_flight);
+    if !authorities.is_empty() {
+        builder = builder.tls_certs_merge(authorities);
+    }
+    builder.build().map_err(SendError::Client)
 }
 
 fn translate(url: &str, limit: Duration, err: &reqwest::Error) -> SendError {

@@ -60,9 +60,10 @@ pub struct StagedStream {
     pub stood: u64,
     /// Partitions of the dataset, once it is published.
     pub partitions: u64,
-    /// Partitions that are written, or that have no rows any more.
-    pub changed_partitions: u64,
-    /// The files.
+    /// The directories of the partitions that are written, or that have no rows any more, in
+    /// order.
+    pub changed: Vec<String>,
+    /// The files, in the order in which they become visible.
     pub files: Vec<StagedFile>,
     stream: Name,
     manifest: Manifest,
@@ -78,8 +79,8 @@ pub struct Published {
     pub rows: u64,
     /// Partitions of the dataset.
     pub partitions: u64,
-    /// Partitions that were written, or that have no rows any more.
-    pub changed_partitions: u64,
+    /// The directories of the partitions that were written, or that have no rows any more.
+    pub changed: Vec<String>,
     /// Files that were written, of all formats.
     pub files: u64,
     /// Their bytes.
@@ -122,6 +123,9 @@ impl Drop for Staging {
 #[serde(deny_unknown_fields)]
 struct Record {
     version: u32,
+    /// Removed before anything comes: a reader may miss a row for a moment, and never has it twice.
+    #[serde(default)]
+    files_out_first: Vec<String>,
     files_in: Vec<FileIn>,
     files_out: Vec<String>,
     manifest: Manifest,
@@ -133,6 +137,9 @@ struct FileIn {
     staged: String,
     path: String,
     bytes: u64,
+    /// Whether a later one takes its place.
+    #[serde(default)]
+    is_replaced: bool,
 }
 
 /// What a stream's dataset becomes.
@@ -142,10 +149,10 @@ pub(super) struct Outcome {
     pub(super) read: u64,
     pub(super) stood: u64,
     pub(super) rows: u64,
-    pub(super) changed_partitions: u64,
+    pub(super) changed: Vec<String>,
     /// Files that stay as they are.
     pub(super) kept: Vec<ManifestFile>,
-    /// Files that come.
+    /// Files that come, in order.
     pub(super) files: Vec<StagedFile>,
 }
 
@@ -158,10 +165,9 @@ impl StagedStream {
         trees: &[Tree],
         outcome: Outcome,
     ) -> Self {
-        let Outcome { counts, read, stood, rows, changed_partitions, kept, mut files } = outcome;
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let Outcome { counts, read, stood, rows, changed, kept, files } = outcome;
         let mut all = kept;
-        all.extend(files.iter().map(ManifestFile::new));
+        all.extend(files.iter().filter(|it| !it.is_replaced).map(ManifestFile::new));
         all.sort_by(|a, b| a.path.cmp(&b.path));
         let partitions: BTreeSet<&str> = all.iter().map(|it| it.partition.as_str()).collect();
         Self {
@@ -177,7 +183,7 @@ impl StagedStream {
             redated: counts.redated,
             stood,
             partitions: partitions.len() as u64,
-            changed_partitions,
+            changed,
             files,
             stream: stream.name.clone(),
             manifest: Manifest {
@@ -208,6 +214,7 @@ impl StagedStream {
         self.secure()?;
         self.manifest.state = state.clone();
         let record = self.record()?;
+        let published = self.outcome_of(&record);
         let Held { store, pipeline, .. } = &*self.held;
         let path = journal(pipeline, &self.stream);
         let content = manifest::json(&store.absolute(&path)?, &record)?;
@@ -218,17 +225,28 @@ impl StagedStream {
         apply(store, pipeline, &path, &record)?;
         self.staging.is_kept = false;
 
+        Ok(published)
+    }
+
+    /// What [`publish`](Self::publish) would make visible.
+    pub fn outcome(&self) -> Result<Published, WriteError> {
+        Ok(self.outcome_of(&self.record()?))
+    }
+
+    fn outcome_of(&self, record: &Record) -> Published {
         // The rows that we keep for ourselves are nobody's files.
         let is_visible = |path: &str| manifest::tree_name(path) != ROWS;
-        let written = || self.files.iter().filter(|it| is_visible(&it.path));
-        Ok(Published {
+        let removed = record.files_out_first.iter().chain(&record.files_out);
+        let stays = |it: &&StagedFile| !it.is_replaced && is_visible(&it.path);
+        let written = || self.files.iter().filter(stays);
+        Published {
             rows: self.rows,
             partitions: self.partitions,
-            changed_partitions: self.changed_partitions,
+            changed: self.changed.clone(),
             files: written().count() as u64,
             bytes: written().map(|it| it.bytes).sum(),
-            removed_files: record.files_out.iter().filter(|it| is_visible(it)).count() as u64,
-        })
+            removed_files: removed.filter(|it| is_visible(it)).count() as u64,
+        }
     }
 
     /// Makes the staged files survive a loss of power, and sees that they are what was written.
@@ -255,13 +273,18 @@ impl StagedStream {
         files_out.retain(|it| !stays.contains(it.as_str()));
         files_out.sort_unstable();
         files_out.dedup();
+        let changed: BTreeSet<&str> = self.changed.iter().map(String::as_str).collect();
+        let is_first = |path: &String| partition(path).is_some_and(|it| changed.contains(it));
+        let (files_out_first, files_out) = files_out.into_iter().partition(is_first);
         let file_in = |it: &StagedFile| FileIn {
             staged: it.staged.clone(),
             path: it.path.clone(),
             bytes: it.bytes,
+            is_replaced: it.is_replaced,
         };
         Ok(Record {
             version: VERSION,
+            files_out_first,
             files_in: self.files.iter().map(file_in).collect(),
             files_out,
             manifest: self.manifest.clone(),
@@ -314,7 +337,7 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
         let is_it = |path: &str| store.size(path).map(|it| it == Some(file.bytes));
         if is_it(&file.staged)? {
             to_move.push(file);
-        } else if !is_it(&file.path)? {
+        } else if !file.is_replaced && !is_it(&file.path)? {
             return Err(WriteError::Lost {
                 record: store.absolute(path)?,
                 path: file.path.clone(),
@@ -322,10 +345,14 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
             });
         }
     }
-    for out in &record.files_out {
+    let files_out = || record.files_out_first.iter().chain(&record.files_out);
+    for out in files_out() {
         store.absolute(out)?;
     }
 
+    for out in &record.files_out_first {
+        store.remove(out)?;
+    }
     for file in to_move {
         store.rename(&file.staged, &file.path)?;
     }
@@ -333,7 +360,7 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
         store.remove(out)?;
     }
     let emptied: BTreeSet<&str> =
-        record.files_out.iter().filter_map(|it| it.rsplit_once('/')).map(|it| it.0).collect();
+        files_out().filter_map(|it| it.rsplit_once('/')).map(|it| it.0).collect();
     for directory in &emptied {
         store.remove_if_empty(directory)?;
     }
@@ -350,7 +377,8 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
 fn sync_directories(store: &Store, record: &Record) -> Result<(), WriteError> {
     let mut directories = BTreeSet::new();
     let files_in = record.files_in.iter().map(|it| it.path.as_str());
-    for path in files_in.chain(record.files_out.iter().map(String::as_str)) {
+    let files_out = record.files_out_first.iter().chain(&record.files_out);
+    for path in files_in.chain(files_out.map(String::as_str)) {
         let mut rest = path;
         while let Some((parent, _)) = rest.rsplit_once('/')
             && directories.insert(parent)
@@ -365,6 +393,11 @@ fn sync_directories(store: &Store, record: &Record) -> Result<(), WriteError> {
         None => Ok(()),
     })?;
     store.sync_root()
+}
+
+/// The directory of a file's partition.
+fn partition(path: &str) -> Option<&str> {
+    path.rsplit('/').nth(1)
 }
 
 /// The files of a dataset: `part-…` in directories of the form `column=value`. Others may keep

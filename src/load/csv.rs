@@ -133,6 +133,7 @@ impl BatchWriter for CsvWriter {
             format: FormatPlan::Csv(plan),
             rows,
             bytes: file.bytes(),
+            is_replaced: false,
         })
     }
 }

@@ -4,10 +4,10 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, WriteError,
+    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, WriteError,
     commit::{self, Outcome, StagedStream, Staging},
     lock::Lock,
     manifest::{self, Manifest},
@@ -15,13 +15,24 @@ use super::{
     part::Parts,
     partition::{Ordinal, Partitioner, segment},
     quarantine::QuarantineWriter,
+    rows::Layout,
     scope::Predicate,
     split::{Dataset, Splitter},
     spool,
     store::Store,
     update::{Manner, Order, Room, Update, Updated},
 };
-use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema};
+use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema};
+
+/// What a destination is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To publish.
+    #[default]
+    Publish,
+    /// To find out what would be published: what an unfinished run has read is not touched.
+    Rehearse,
+}
 
 /// What a stream's rows may take of memory before they are written to temporary files.
 pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
@@ -40,6 +51,9 @@ pub(super) struct Held {
     pub(super) pipeline: Name,
     /// As it was given.
     pub(super) run: String,
+    /// The run's clock.
+    now: DateTime<Utc>,
+    purpose: Purpose,
     _lock: Lock,
 }
 
@@ -48,10 +62,23 @@ impl Held {
     pub(super) fn staging(&self) -> String {
         format!("{}/{}", commit::staging(&self.pipeline), run_segment(&self.run))
     }
+
+    /// Where finished slices are kept.
+    pub(super) fn slices(&self) -> String {
+        match self.purpose {
+            Purpose::Publish => spool::directory(&self.pipeline),
+            // Goes with the rest of the staging directory.
+            Purpose::Rehearse => format!("{}/resume", self.staging()),
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.purpose == Purpose::Rehearse {
+            // What cannot be removed now is removed by the next run.
+            let _ = self.store.remove_all(&self.slices());
+        }
         // Not empty where a commit failed half-way: the next run finishes it.
         let _ = self.store.remove_if_empty(&self.staging());
     }
@@ -67,8 +94,14 @@ impl Destination {
     /// and removes what it only staged.
     ///
     /// `run` identifies this run in manifests, journal records, quarantine files and to others
-    /// that want the lock.
-    pub fn open(plan: &DestinationPlan, pipeline: &Name, run: &str) -> Result<Self, WriteError> {
+    /// that want the lock. `now` is what rows are marked with that the source no longer has.
+    pub fn open(
+        plan: &DestinationPlan,
+        pipeline: &Name,
+        run: &str,
+        now: DateTime<Utc>,
+        purpose: Purpose,
+    ) -> Result<Self, WriteError> {
         let store = Store::open(&plan.path)?;
         let lock = Lock::take(&store, pipeline, run)?;
         commit::recover(&store, pipeline)?;
@@ -78,6 +111,8 @@ impl Destination {
                 plan: plan.clone(),
                 pipeline: pipeline.clone(),
                 run: run.to_owned(),
+                now,
+                purpose,
                 _lock: lock,
             }),
         })
@@ -94,7 +129,7 @@ impl Destination {
         let Held { store, plan, pipeline, .. } = &*self.held;
         let manifest = Manifest::read(store, pipeline, &stream.name)?;
         if let Some(manifest) = &manifest {
-            let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+            let schema = dataset_schema(stream);
             let trees = manifest::trees(plan, pipeline, &stream.name);
             manifest.check(store, stream, &schema, &trees)?;
         }
@@ -111,14 +146,15 @@ impl Destination {
     ) -> Result<StreamWriter, WriteError> {
         let standing = self.standing(stream)?;
         let held = Arc::clone(&self.held);
-        let schema = arrow_schema(&stream.columns, stream.unknown_fields);
+        let schema = dataset_schema(stream);
         let staging = Staging::new(&held, &stream.name);
         let dataset = match &standing {
             Some(manifest) if manifest.rows > 0 => Dataset::Stands,
             Some(_) | None => Dataset::Empty,
         };
+        let layout = Layout::new(stream, &schema, held.now)?;
         let splitter =
-            Splitter::new(stream, &schema, &held.store, staging.path(), memory_bytes, dataset)?;
+            Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         Ok(StreamWriter { stream, schema, standing, splitter, memory_bytes, staging, held })
     }
@@ -205,11 +241,6 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// The schema that batches must have.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Takes a batch. Batches of no rows are allowed.
     #[expect(clippy::needless_pass_by_value, reason = "its memory is free when this returns")]
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), WriteError> {
@@ -259,12 +290,14 @@ impl StreamWriter {
             partitioner: &partitioner,
             staged: AtomicUsize::new(0),
         };
-        let Updated { counts, stood, mut changed, kept_rows, mut files } = update.stage(&parts)?;
+        let Updated { counts, stood, mut changed, turns, kept_rows, mut files } =
+            update.stage(&parts)?;
 
         let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
         let is_truth =
             |path: &str| truth.is_some_and(|it| path.starts_with(&format!("{}/", it.path)));
-        let staged: u64 = files.iter().filter(|it| is_truth(&it.path)).map(|it| it.rows).sum();
+        let stays = |it: &&StagedFile| !it.is_replaced && is_truth(&it.path);
+        let staged: u64 = files.iter().filter(stays).map(|it| it.rows).sum();
         let rows = kept_rows + staged;
         let mut kept = Vec::new();
         if let Some(standing) = standing {
@@ -285,8 +318,13 @@ impl StreamWriter {
             files = parts.stage_empty()?;
             changed.insert(Ordinal::NULL);
         }
-        let changed_partitions = changed.len() as u64;
-        let outcome = Outcome { counts, read, stood, rows, changed_partitions, kept, files };
+        let turn = |it: &StagedFile| {
+            let partition = Ordinal::of_number(it.number);
+            if it.is_replaced { turns.first(partition) } else { turns.whole(partition) }
+        };
+        files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
+        let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
+        let outcome = Outcome { counts, read, stood, rows, changed, kept, files };
         Ok(StagedStream::new(held, staging, &stream, schema, &trees, outcome))
     }
 }

@@ -112,6 +112,14 @@ impl Inspection {
         }))
     }
 
+    /// The directories of the partitions of a stream.
+    pub fn partitions(&self, stream: &Name) -> Result<Vec<String>, WriteError> {
+        let manifest = Manifest::read(&self.store, &self.pipeline, stream)?;
+        let files = manifest.map(|it| it.files).unwrap_or_default();
+        let partitions: BTreeSet<String> = files.into_iter().map(|it| it.partition).collect();
+        Ok(partitions.into_iter().collect())
+    }
+
     /// The reports of the last `count` runs, the latest first; one that cannot be read is null.
     pub fn reports(&self, count: usize) -> Result<Vec<(String, serde_json::Value)>, WriteError> {
         let mut reports = Vec::new();

@@ -7,7 +7,9 @@
 //!
 //! More keys than fit in memory are all keys: then everything that stands is looked at.
 
-use super::{index::hash, scope::Bounds, sort::prefix};
+use arrow::datatypes::DataType;
+
+use super::{bloom::Values, index::hash, rows::encoded_len, scope::Bounds, sort::prefix};
 
 /// Keys that are remembered, at most.
 const LIMIT: usize = 1 << 20;
@@ -20,14 +22,24 @@ pub(super) struct KeyCollector {
     limit: usize,
     hashes: Vec<u64>,
     prefixes: Vec<u64>,
+    /// The type of the key's first column, and a few values of it.
+    kind: DataType,
+    values: Values,
     is_over: bool,
 }
 
 impl KeyCollector {
-    /// Remembers what fits in half of `budget` bytes.
-    pub(super) fn new(budget: usize) -> Self {
+    /// Remembers what fits in half of `budget` bytes; `kind` is the type of the key's first column.
+    pub(super) fn new(budget: usize, kind: DataType) -> Self {
         let limit = (budget / KEY_BYTES).clamp(4, LIMIT);
-        Self { limit, hashes: Vec::new(), prefixes: Vec::new(), is_over: false }
+        Self {
+            limit,
+            hashes: Vec::new(),
+            prefixes: Vec::new(),
+            kind,
+            values: Values::default(),
+            is_over: false,
+        }
     }
 
     /// Takes the key of a row.
@@ -37,6 +49,7 @@ impl KeyCollector {
         }
         self.hashes.push(hash(key));
         self.prefixes.push(prefix(key));
+        self.values.push(&key[..encoded_len(&self.kind, key)]);
         if self.hashes.len() >= 2 * self.limit {
             sort(&mut self.hashes);
             sort(&mut self.prefixes);
@@ -49,7 +62,7 @@ impl KeyCollector {
 
     /// The keys; `first` is the position of the key's first column.
     pub(super) fn finish(self, first: Option<usize>) -> KnownKeys {
-        let Self { limit, mut hashes, mut prefixes, is_over } = self;
+        let Self { limit, mut hashes, mut prefixes, kind: _, values, is_over } = self;
         let Some(first) = first else { return KnownKeys::None };
         sort(&mut hashes);
         if is_over || hashes.len() > limit {
@@ -67,7 +80,8 @@ impl KeyCollector {
             let bit = hash >> shift;
             table[usize::try_from(bit / 64).unwrap_or_default()] |= 1 << (bit % 64);
         }
-        let bounds = Bounds::new(first, prefixes.into_iter().map(|it| (it, it)).collect());
+        let prefixes = prefixes.into_iter().map(|it| (it, it)).collect();
+        let bounds = Bounds::new(first, prefixes).with_values(values);
         KnownKeys::Some(Hashes { sorted: hashes, table, shift }, bounds)
     }
 }
@@ -112,7 +126,7 @@ mod tests {
     #[test]
     fn keys_that_came_are_known_and_others_are_not() {
         for count in [1u64, 3, 1_000] {
-            let mut keys = KeyCollector::new(1 << 20);
+            let mut keys = KeyCollector::new(1 << 20, DataType::Int64);
             for key in (0..count).chain(0..count) {
                 keys.push(&key.to_be_bytes());
             }
@@ -121,7 +135,13 @@ mod tests {
                 assert_eq!(hashes.contain(hash(&key.to_be_bytes())), key < count, "{key}");
             }
         }
-        assert!(matches!(KeyCollector::new(1 << 20).finish(Some(0)), KnownKeys::None));
-        assert!(matches!(KeyCollector::new(1 << 20).finish(None), KnownKeys::None));
+        assert!(matches!(
+            KeyCollector::new(1 << 20, DataType::Int64).finish(Some(0)),
+            KnownKeys::None
+        ));
+        assert!(matches!(
+            KeyCollector::new(1 << 20, DataType::Int64).finish(None),
+            KnownKeys::None
+        ));
     }
 }

@@ -170,7 +170,16 @@ pub(super) fn columns(schema: &Schema) -> Vec<ManifestColumn> {
 
 impl ManifestFile {
     pub(super) fn new(file: &StagedFile) -> Self {
-        let StagedFile { staged: _, path, partition, number, format: _, rows, bytes } = file;
+        let StagedFile {
+            staged: _,
+            path,
+            partition,
+            number,
+            format: _,
+            rows,
+            bytes,
+            is_replaced: _,
+        } = file;
         Self {
             path: path.clone(),
             format: tree_name(path).to_owned(),

@@ -8,7 +8,8 @@
 //! replace                  kept           added       unchanged     updated
 //! ```
 //!
-//! What a run has read completely becomes what was read, whatever the mode.
+//! What a run has read completely becomes what was read, whatever the mode. Where deletes are marked,
+//! a row that is removed stays with its mark, until a row with its key comes.
 
 use std::cmp::Ordering;
 
@@ -120,12 +121,23 @@ pub(super) struct Counts {
     pub(super) removed: u64,
     /// Rows that left their partition for another.
     pub(super) redated: u64,
+    /// Rows in a scope that was read, which an earlier run has marked as gone.
+    pub(super) gone_before: u64,
 }
 
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        let Self { duplicates, superseded, added, updated, unchanged, outdated, removed, redated } =
-            other;
+        let Self {
+            duplicates,
+            superseded,
+            added,
+            updated,
+            unchanged,
+            outdated,
+            removed,
+            redated,
+            gone_before,
+        } = other;
         self.duplicates += duplicates;
         self.superseded += superseded;
         self.added += added;
@@ -134,6 +146,7 @@ impl std::ops::AddAssign for Counts {
         self.outdated += outdated;
         self.removed += removed;
         self.redated += redated;
+        self.gone_before += gone_before;
     }
 }
 
@@ -190,6 +203,7 @@ impl Contest {
         origin: Origin,
         partition: Ordinal,
         bytes: &[u8],
+        layout: &Layout,
         counts: &mut Counts,
     ) {
         let rank = (bytes, Some(partition));
@@ -203,11 +217,13 @@ impl Contest {
             }
             return;
         }
-        // Two rows of a key stand only where the key was another one before.
+        // Two rows of a key stand only where the key was another one before. One that the source
+        // still has stays.
         let is_in_scope = origin == Origin::InScope;
         if self.old.is_there {
             counts.removed += 1;
-            let (stands, comes) = ((!self.is_in_scope, self.old.rank()), (!is_in_scope, rank));
+            let stands = (!layout.is_marked(&self.old.bytes), !self.is_in_scope, self.old.rank());
+            let comes = (!layout.is_marked(bytes), !is_in_scope, rank);
             if comes <= stands {
                 return;
             }
@@ -218,14 +234,24 @@ impl Contest {
 
     /// Says which row stays, if any.
     pub(super) fn decide(
-        &self,
+        &mut self,
         rule: Rule,
         layout: &Layout,
         key_len: usize,
         counts: &mut Counts,
     ) -> Option<Row<'_>> {
+        let was_gone = self.old.is_there && layout.is_marked(&self.old.bytes);
+        if was_gone && self.is_in_scope {
+            counts.gone_before += 1;
+        }
+        if was_gone && !self.new.is_there {
+            return self.old.row(key_len);
+        }
         let (old, new) = (self.old.row(key_len), self.new.row(key_len));
-        let stands = if self.is_in_scope { Stands::InScope } else { Stands::Outside };
+        let is_redated = old.zip(new).is_some_and(|(old, new)| old.partition != new.partition);
+        // Whatever comes is newer than the end of a row.
+        let is_decided = self.is_in_scope || was_gone;
+        let stands = if is_decided { Stands::InScope } else { Stands::Outside };
         let meeting = match (old, new) {
             (None, None) => return None,
             (None, Some(_)) => Meeting::OnlyNew,
@@ -239,29 +265,25 @@ impl Contest {
         match verdict(rule, meeting) {
             Verdict::Add => {
                 counts.added += 1;
-                new
+                self.new.row(key_len)
             }
             Verdict::Update => {
-                if let (Some(old), Some(new)) = (old, new)
-                    && old.partition != new.partition
-                {
-                    counts.redated += 1;
-                }
+                counts.redated += u64::from(is_redated);
                 counts.updated += 1;
-                new
+                self.new.row(key_len)
             }
             Verdict::Unchanged => {
                 counts.unchanged += 1;
-                old
+                self.old.row(key_len)
             }
             Verdict::Outdated => {
                 counts.outdated += 1;
-                old
+                self.old.row(key_len)
             }
-            Verdict::Keep => old,
+            Verdict::Keep => self.old.row(key_len),
             Verdict::Remove => {
                 counts.removed += 1;
-                None
+                if layout.mark(&mut self.old.bytes) { self.old.row(key_len) } else { None }
             }
         }
     }

@@ -19,6 +19,7 @@
 //! not fetch, does not type, and does not know why a record was rejected; it names only
 //! [`plan`](crate::plan). It reads no clock: the run's id is an argument.
 
+mod bloom;
 mod calendar;
 mod commit;
 mod csv;
@@ -43,6 +44,7 @@ mod split;
 mod spool;
 mod standing;
 mod store;
+mod turns;
 mod update;
 mod verify;
 
@@ -54,7 +56,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use crate::plan::{CsvCompression, FormatPlan};
 
 pub use commit::{Published, StagedStream};
-pub use destination::{DEFAULT_MEMORY_BYTES, Destination, StreamWriter};
+pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unfinished};
 pub use quarantine::{QuarantineWriter, RejectedRecord};
@@ -65,6 +67,12 @@ pub use spool::{
 pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;
+
+/// The directory of a partition, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn partition_directory(column: &str, value: Option<&str>) -> String {
+    partition::directory(column, value)
+}
 
 /// A file being written in one format.
 ///
@@ -100,6 +108,8 @@ pub struct StagedFile {
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// Whether another one takes its place in the same commit.
+    pub is_replaced: bool,
 }
 
 /// What every file of a stream shares.

@@ -122,6 +122,7 @@ impl BatchWriter for ParquetWriter {
             format: FormatPlan::Parquet,
             bytes: file.bytes(),
             rows: self.rows,
+            is_replaced: false,
         })
     }
 }

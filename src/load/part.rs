@@ -116,6 +116,11 @@ impl PartitionWriter<'_> {
         Ok(())
     }
 
+    /// Starts the first file of each format, so that there is one even without a row.
+    pub(super) fn open(&mut self) -> Result<(), WriteError> {
+        self.writers.iter_mut().try_for_each(|it| it.open().map(|_| ()))
+    }
+
     /// Completes the files; there is none where no row came.
     pub(super) fn finish(mut self) -> Result<Vec<StagedFile>, WriteError> {
         if !self.ends.is_empty() {

@@ -375,4 +375,20 @@ mod tests {
             prop_assert_eq!(Path::new(&directory("c", Some(&value))).components().count(), 1);
         }
     }
+
+    #[test]
+    fn every_seed_of_the_fuzzer_is_one_path_segment_that_says_its_value() {
+        let seeds = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/partition"));
+        for seed in seeds.unwrap() {
+            let value = std::fs::read_to_string(seed.unwrap().path()).unwrap();
+
+            let directory = directory("date", Some(&value));
+
+            assert_eq!(Path::new(&directory).components().count(), 1, "{directory}");
+            assert_ne!(directory, super::directory("date", None));
+            let encoded = directory.strip_prefix("date=").unwrap();
+            let decoded = percent_encoding::percent_decode_str(encoded).decode_utf8().unwrap();
+            assert_eq!(decoded, value);
+        }
+    }
 }

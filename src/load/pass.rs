@@ -36,6 +36,16 @@ pub(super) struct Pass<'a> {
     pub(super) layout: &'a Layout,
     pub(super) rule: Rule,
     pub(super) suspects: &'a Suspects,
+    pub(super) arrivals: Arrivals,
+}
+
+/// What becomes of rows that come from another partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrivals {
+    /// They are there.
+    Come,
+    /// They are not there yet.
+    Wait,
 }
 
 impl Pass<'_> {
@@ -77,7 +87,7 @@ impl Pass<'_> {
                 group.key.extend_from_slice(row.key());
                 group.is_settled = self.suspects.contain(row.key());
             }
-            group.push(origin, row, &mut tally.counts);
+            group.push(origin, row, self.layout, &mut tally.counts);
         }
         group.close(self, tally, emit)
     }
@@ -98,7 +108,7 @@ struct Group {
 }
 
 impl Group {
-    fn push(&mut self, origin: Origin, row: Row<'_>, counts: &mut Counts) {
+    fn push(&mut self, origin: Origin, row: Row<'_>, layout: &Layout, counts: &mut Counts) {
         if matches!(origin, Origin::InScope | Origin::Known) {
             self.standing += 1;
             if self.standing == 1 {
@@ -109,7 +119,7 @@ impl Group {
         if origin == Origin::Settled {
             self.settled = Some(row.bytes.to_vec());
         } else if !self.is_settled {
-            self.contest.push(origin, row.partition, row.bytes, counts);
+            self.contest.push(origin, row.partition, row.bytes, layout, counts);
         }
     }
 
@@ -126,7 +136,8 @@ impl Group {
         let key_len = self.key.len();
         let settled = self.settled.take();
         let stays = if self.is_settled {
-            settled.as_deref()
+            let is_there = self.standing > 0 || pass.arrivals == Arrivals::Come;
+            settled.as_deref().filter(|_| is_there)
         } else {
             self.contest
                 .decide(pass.rule, pass.layout, key_len, &mut tally.counts)

@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{Array as _, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array},
     compute::SortOptions,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{DataType, FieldRef, Schema, SchemaRef},
     error::ArrowError,
 };
 use arrow_row::{RowConverter, Rows, SortField};
+use chrono::{DateTime, Utc};
 
 use super::WriteError;
-use crate::plan::{Name, StreamPlan, WriteMode};
+use crate::plan::{Deletes, Name, StreamPlan, WriteMode};
 
 /// How rows are ordered in a file; null is the smallest value.
 pub(super) const ORDER: SortOptions = SortOptions { descending: false, nulls_first: true };
@@ -33,7 +34,13 @@ pub(super) struct Layout {
     key: Vec<usize>,
     /// The type of `newest_by`, where it is not in the key.
     newest_by: Option<DataType>,
+    /// The bytes of [`DELETED_COLUMN`](crate::plan::DELETED_COLUMN) in a row that goes, where such rows are marked. They are a
+    /// row's last.
+    mark: Option<[u8; MARK]>,
 }
+
+/// Bytes of an instant: one for null, and 64 bits.
+const MARK: usize = 9;
 
 /// Some rows as bytes.
 #[derive(Debug)]
@@ -51,7 +58,12 @@ impl RowBytes {
 }
 
 impl Layout {
-    pub(super) fn new(plan: &StreamPlan, schema: &SchemaRef) -> Result<Self, WriteError> {
+    /// Rows of `schema`; those that go are marked with `now`, where they are marked.
+    pub(super) fn new(
+        plan: &StreamPlan,
+        schema: &SchemaRef,
+        now: DateTime<Utc>,
+    ) -> Result<Self, WriteError> {
         let key = positions(plan, schema, plan.key())?;
         let newest_by = match &plan.write {
             WriteMode::Merge { newest_by: Some(column), .. } => {
@@ -82,7 +94,26 @@ impl Layout {
             columns,
             key,
             newest_by: newest_by.map(|it| schema.field(it).data_type().clone()),
+            mark: match plan.deletes {
+                Deletes::Remove => None,
+                Deletes::Mark => Some(mark(now).map_err(sort_error(&plan.name))?),
+            },
         })
+    }
+
+    /// Whether the row was marked before.
+    pub(super) fn is_marked(&self, bytes: &[u8]) -> bool {
+        // A null's bytes start with 0, those of a value do not.
+        self.mark.is_some() && bytes.len().checked_sub(MARK).is_some_and(|at| bytes[at] != 0)
+    }
+
+    /// Marks a row that goes; `false` where such rows are not marked.
+    pub(super) fn mark(&self, bytes: &mut [u8]) -> bool {
+        let (Some(mark), Some(end)) = (&self.mark, bytes.last_chunk_mut::<MARK>()) else {
+            return false;
+        };
+        *end = *mark;
+        true
     }
 
     pub(super) fn stream(&self) -> &Name {
@@ -91,6 +122,21 @@ impl Layout {
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The columns of rows that come: nobody knows yet that they will go.
+    pub(super) fn row_fields(&self) -> &[FieldRef] {
+        let fields = self.schema.fields();
+        &fields[..fields.len() - usize::from(self.mark.is_some())]
+    }
+
+    /// Rows that come, with all columns of the dataset.
+    pub(super) fn dataset_batch(&self, batch: &RecordBatch) -> Result<RecordBatch, WriteError> {
+        let mut arrays = batch.columns().to_vec();
+        for field in self.schema.fields().iter().skip(arrays.len()) {
+            arrays.push(new_null_array(field.data_type(), batch.num_rows()));
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(sort_error(&self.stream))
     }
 
     /// The positions of the key columns.
@@ -156,6 +202,16 @@ impl Layout {
             None => &[],
         }
     }
+}
+
+/// An instant as the last column of a row.
+fn mark(now: DateTime<Utc>) -> Result<[u8; MARK], ArrowError> {
+    let instants = TimestampMicrosecondArray::from(vec![now.timestamp_micros()]);
+    let field = SortField::new_with_options(instants.data_type().clone(), ORDER);
+    let rows =
+        RowConverter::new(vec![field])?.convert_columns(&[Arc::new(instants) as ArrayRef])?;
+    let bytes = rows.row(0).data().try_into();
+    bytes.map_err(|_| ArrowError::ComputeError("an instant has other than 9 bytes".to_owned()))
 }
 
 /// How many of the bytes are the first column's, which has this type.

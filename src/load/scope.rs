@@ -26,6 +26,7 @@ use chrono::{DateTime, NaiveDate};
 
 use super::{
     WriteError,
+    bloom::Values,
     calendar::{DAY, MICROS},
     rows::{ORDER, encoded_len},
     sort::prefix,
@@ -111,6 +112,8 @@ pub(super) struct Bounds {
     pub(super) column: usize,
     ranges: Vec<(u64, u64)>,
     has_null: bool,
+    /// The values themselves, where these are few.
+    values: Option<Values>,
 }
 
 impl Bounds {
@@ -126,7 +129,17 @@ impl Bounds {
         }
         // A null's bytes start with 0, those of a value do not.
         let has_null = merged.first().is_some_and(|it| it.0 < 1 << 56);
-        Self { column, ranges: merged, has_null }
+        Self { column, ranges: merged, has_null, values: None }
+    }
+
+    /// Of these values.
+    pub(super) fn with_values(self, values: Values) -> Self {
+        Self { values: Some(values), ..self }
+    }
+
+    /// The values themselves, where these are few; `kind` is the column's type.
+    pub(super) fn values(&self, kind: &DataType) -> Result<Option<ArrayRef>, ArrowError> {
+        self.values.as_ref().map_or(Ok(None), |it| it.decode(kind))
     }
 
     /// Whether a value between `min` and `max` may be one of these. What is null may be anything.
@@ -293,9 +306,14 @@ impl Shape {
         if let Some(&column) = self.equals.first() {
             // The bytes of a short first column run into those of the next.
             let kind = schema.field(column).data_type();
-            let first = |it: &[u8]| prefix(&it[..encoded_len(kind, it)]);
-            let points = self.scopes.keys().map(|it| (first(it), first(it))).collect();
-            return Ok(Some(Bounds::new(column, points)));
+            let mut points = Vec::with_capacity(self.scopes.len());
+            let mut values = Values::default();
+            for key in self.scopes.keys() {
+                let first = &key[..encoded_len(kind, key)];
+                points.push((prefix(first), prefix(first)));
+                values.push(first);
+            }
+            return Ok(Some(Bounds::new(column, points).with_values(values)));
         }
         let Some(column) = self.date else { return Ok(None) };
         let kind = schema.field(column).data_type();

@@ -7,10 +7,7 @@
 //! index  41 -> 07-25, 07-26                                in several partitions: settled by itself
 //! ```
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::FieldRef};
 
 use super::{
     WriteError,
@@ -67,22 +64,24 @@ impl Splitter {
     /// Holds up to `budget` bytes of rows in memory, and the others in `directory`.
     pub(super) fn new(
         plan: &StreamPlan,
-        schema: &SchemaRef,
+        layout: Layout,
         store: &Store,
         directory: &str,
         budget: usize,
         dataset: Dataset,
     ) -> Result<Self, WriteError> {
-        let layout = Layout::new(plan, schema)?;
-        let partition_column = position(plan, schema, &plan.partition.column)?;
+        let partition_column = position(plan, layout.schema(), &plan.partition.column)?;
         let may_move = layout.is_keyed() && !layout.key().contains(&partition_column);
-        let is_met = layout.is_keyed() && dataset == Dataset::Stands;
+        let first = layout.key().first();
+        let first_kind = first.map(|&it| layout.schema().field(it).data_type().clone());
         Ok(Self {
             partitioner: Partitioner::new(plan.partition.clone()),
             partition_column,
             sorter: Sorter::new(store, directory, budget),
             index: may_move.then(|| KeyIndex::new(store, directory, budget)),
-            keys: is_met.then(|| KeyCollector::new(budget)),
+            keys: first_kind
+                .filter(|_| dataset == Dataset::Stands)
+                .map(|it| KeyCollector::new(budget, it)),
             bytes: layout.bytes(),
             ordinals: Vec::new(),
             read: 0,
@@ -93,6 +92,7 @@ impl Splitter {
     /// Takes a batch.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
         self.check(batch)?;
+        let batch = &self.layout.dataset_batch(batch)?;
         let column = batch.column(self.partition_column);
         self.ordinals.clear();
         self.partitioner.ordinals(column, &mut self.ordinals)?;
@@ -131,9 +131,9 @@ impl Splitter {
     /// Names and types must be the stream's; what else a batch says about its columns is not
     /// looked at.
     fn check(&self, batch: &RecordBatch) -> Result<(), WriteError> {
-        let (found, schema) = (batch.schema_ref(), self.layout.schema());
-        let same = found.fields().len() == schema.fields().len()
-            && found.fields().iter().zip(schema.fields()).all(|(found, expected)| {
+        let (found, expected) = (batch.schema_ref(), self.layout.row_fields());
+        let same = found.fields().len() == expected.len()
+            && found.fields().iter().zip(expected).all(|(found, expected)| {
                 found.name() == expected.name() && found.data_type() == expected.data_type()
             });
         if same {
@@ -141,14 +141,14 @@ impl Splitter {
         }
         Err(WriteError::Schema {
             stream: self.layout.stream().to_string(),
-            found: columns(found),
-            expected: columns(schema),
+            found: columns(found.fields()),
+            expected: columns(expected),
         })
     }
 }
 
-fn columns(schema: &Schema) -> String {
+fn columns(fields: &[FieldRef]) -> String {
     let columns: Vec<String> =
-        schema.fields().iter().map(|it| format!("{}: {}", it.name(), it.data_type())).collect();
+        fields.iter().map(|it| format!("{}: {}", it.name(), it.data_type())).collect();
     columns.join(", ")
 }

@@ -210,7 +210,7 @@ impl Spooled {
         stream: &Name,
         schema: SchemaRef,
     ) -> Result<Self, WriteError> {
-        let path = spool(&held.pipeline, stream);
+        let path = spool(held, stream);
         let mut spooled =
             Self { held: Arc::clone(held), path, schema, slices: HashMap::new(), end: 0 };
         if spooled.held.store.size(&spooled.path)?.is_some() {
@@ -360,7 +360,7 @@ pub(super) fn begin(
     header: ResumeHeader,
     max_age: TimeDelta,
 ) -> Result<ResumeHeader, WriteError> {
-    let directory = directory(&held.pipeline);
+    let directory = held.slices();
     let path = format!("{directory}/run.json");
     // A header that cannot be read is one that is not there: nothing depends on it but time.
     let earlier = held.store.read(&path)?;
@@ -378,20 +378,20 @@ pub(super) fn begin(
 
 /// Forgets the finished slices of a stream, because they are published.
 pub(super) fn forget(held: &Held, stream: &Name) -> Result<(), WriteError> {
-    held.store.remove(&spool(&held.pipeline, stream))
+    held.store.remove(&spool(held, stream))
 }
 
 /// Forgets all finished slices, because the run has ended.
 pub(super) fn forget_all(held: &Held) -> Result<(), WriteError> {
-    held.store.remove_all(&directory(&held.pipeline))
+    held.store.remove_all(&held.slices())
 }
 
 pub(super) fn directory(pipeline: &Name) -> String {
     format!("_tracklake/{pipeline}/resume")
 }
 
-fn spool(pipeline: &Name, stream: &Name) -> String {
-    format!("{}/{stream}.spool", directory(pipeline))
+fn spool(held: &Held, stream: &Name) -> String {
+    format!("{}/{stream}.spool", held.slices())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //! file            statistics            columns read        rows touched
 //! date=2024-07-24 id 17..40             none                none: no key that came is in that range
+//! date=2024-07-25 id 17..40, filter     none                none: 41 is not in the filter
 //! date=2024-07-25 id 41..90             id                  41 is known
 //! date=2024-07-26 id 91..99, issue 7    id, issue           91, 92 are in the scope issue = 7
 //! ```
@@ -34,7 +35,7 @@ use parquet::{
 };
 
 use super::{
-    WriteError,
+    WriteError, bloom,
     index::{KeyIndex, hash},
     known::KnownKeys,
     partition::Ordinal,
@@ -260,7 +261,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Whether a value of the row group may be within the bounds, by the file's statistics.
+    /// Whether a value of the row group may be within the bounds, by the file's statistics
+    /// and, where these are few values, its Bloom filter.
     fn may_meet(
         &self,
         opened: &Opened<'_>,
@@ -275,7 +277,7 @@ impl Search<'_> {
         }
         let metadata = opened.metadata.metadata();
         let groups = || std::iter::once(metadata.row_group(group));
-        let ends = || -> Result<(ArrayRef, ArrayRef, bool), ParquetError> {
+        let ends = || -> Result<(ArrayRef, ArrayRef, Option<usize>), ParquetError> {
             let statistics = StatisticsConverter::try_new(
                 field.name(),
                 schema,
@@ -284,14 +286,22 @@ impl Search<'_> {
             Ok((
                 statistics.row_group_mins(groups())?,
                 statistics.row_group_maxes(groups())?,
-                statistics.parquet_column_index().is_some(),
+                statistics.parquet_column_index(),
             ))
         };
-        let (min, max, is_there) = ends().map_err(|source| opened.error(source))?;
-        if !is_there || min.data_type() != field.data_type() {
+        let (min, max, leaf) = ends().map_err(|source| opened.error(source))?;
+        let Some(leaf) = leaf.filter(|_| min.data_type() == field.data_type()) else {
             return Ok(true);
+        };
+        let failed = || sort_error(self.layout.stream());
+        if !bounds.may_meet(&min, &max).map_err(failed())? {
+            return Ok(false);
         }
-        bounds.may_meet(&min, &max).map_err(sort_error(self.layout.stream()))
+        let Some(values) = bounds.values(field.data_type()).map_err(failed())? else {
+            return Ok(true);
+        };
+        let column = metadata.row_group(group).column(leaf);
+        bloom::may_have(&opened.handle, column, &values).map_err(|source| opened.error(source))
     }
 }
 

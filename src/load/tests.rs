@@ -1,6 +1,7 @@
 //! One suite for every format.
 
 mod crash;
+mod mark;
 mod merge;
 mod model;
 mod support;
@@ -22,13 +23,13 @@ use proptest::{collection::vec, prelude::*};
 
 use serde_json::Value;
 
-use super::{Destination, Published, ReadScopes, RejectedRecord, Rewrite, extension};
+use super::{Destination, Published, Purpose, ReadScopes, RejectedRecord, Rewrite, extension};
 use crate::plan::{
     CsvCompression, CsvPlan, FormatPlan, PartitionUnit, ReplaceScope, StreamPlan, WriteMode,
 };
 use support::{
     FORMATS, JULY, NULL, TestRow, any_row, append, batch, csv_text, destination_plan, name, names,
-    read, row, stream, tree, visible, writer,
+    now, read, row, stream, tree, visible, writer,
 };
 
 /// Everything was read: the dataset becomes what came.
@@ -292,7 +293,8 @@ fn a_large_partition_rolls_over() {
     for_each_format(|format, dir| {
         let mut plan = destination_plan(dir, &[format]);
         plan.target_file_bytes = 20_000;
-        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let destination =
+            Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap();
         let mut writer = destination.stream(&stream(append()), 100_000).unwrap();
         let text =
             |id: u64| format!("{:x}", u128::from(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)).pow(2));
@@ -323,7 +325,7 @@ fn a_replaced_dataset_leaves_no_old_partition_and_nothing_of_others_is_touched()
 
         let published = publish(dir, &[format], &stream(append()), &[row(1, 5, "a")]);
 
-        assert_eq!((published.removed_files, published.changed_partitions), (2, 3));
+        assert_eq!((published.removed_files, published.changed.len()), (2, 3));
         let mut found = visible(dir);
         found.retain(|it| it.contains("part-"));
         let tree = format.directory();
@@ -416,7 +418,7 @@ fn a_destination_that_cannot_be_written_is_named() {
     put(&file, "");
 
     let plan = destination_plan(&file.join("output"), &FORMATS);
-    let err = Destination::open(&plan, &name("p"), "r1").unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap_err();
 
     assert!(err.to_string().contains("a_file/output`"), "{err}");
     assert!(std::error::Error::source(&err).is_some());
@@ -476,19 +478,25 @@ fn a_pipeline_has_one_run_at_a_time() {
     first.close();
 
     let plan = destination_plan(dir.path(), &FORMATS);
-    let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
     assert!(err.to_string().starts_with("pipeline `p` is held by run r1 (pid "), "{err}");
-    Destination::open(&plan, &name("other"), "r2").unwrap();
+    Destination::open(&plan, &name("other"), "r2", now(), Purpose::Publish).unwrap();
 
     drop(writer);
-    Destination::open(&plan, &name("p"), "r2").unwrap();
+    Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap();
 }
 
 #[test]
 fn rejected_records_are_kept_with_their_reasons() {
     let dir = tempfile::tempdir().unwrap();
-    let destination =
-        Destination::open(&destination_plan(dir.path(), &FORMATS), &name("p"), "../r1").unwrap();
+    let destination = Destination::open(
+        &destination_plan(dir.path(), &FORMATS),
+        &name("p"),
+        "../r1",
+        now(),
+        Purpose::Publish,
+    )
+    .unwrap();
     let mut quarantine = destination.quarantine(&name("s"));
     let rejected = RejectedRecord {
         slice: "TREK-1",

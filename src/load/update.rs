@@ -24,13 +24,14 @@ use super::{
     merge::{Contest, Counts, Rule},
     part::Parts,
     partition::Ordinal,
-    pass::{Pass, Tally},
+    pass::{Arrivals, Pass, Tally},
     rows::Layout,
     scope::Predicate,
     sort::{Head, Merge, Origin, Row, RowSource as _, Sorted, Sorter},
     split::Delta,
     standing::{Search, StandingFile, StandingRows, Touched, Which},
     store::Store,
+    turns::{Moves, Turns, turns},
 };
 
 /// What settling, and sorting what stands anew, may take of the budget, each of them.
@@ -86,6 +87,7 @@ pub(super) struct Update<'a> {
     /// Rows of the partitions that stand.
     standing: BTreeMap<Ordinal, u64>,
     counts: Counts,
+    turns: Turns,
     stood: u64,
 }
 
@@ -103,6 +105,8 @@ pub(super) struct Updated {
     pub(super) stood: u64,
     /// Partitions that are written, or have no rows any more.
     pub(super) changed: BTreeSet<Ordinal>,
+    /// In which order partitions become visible.
+    pub(super) turns: Turns,
     /// Rows of the partitions that are not.
     pub(super) kept_rows: u64,
     pub(super) files: Vec<StagedFile>,
@@ -161,6 +165,7 @@ impl<'a> Update<'a> {
             resorted: None,
             standing: rows,
             counts: Counts::default(),
+            turns: Turns::default(),
             stood,
         };
         if manner.order == Order::Other && !update.files.is_empty() {
@@ -192,7 +197,7 @@ impl<'a> Update<'a> {
             let partitions: Vec<Ordinal> = jobs.keys().copied().collect();
             let tallies: Vec<(Ordinal, Tally)> = partitions
                 .into_par_iter()
-                .map(|it| Ok((it, self.pass(it, Which::Touched, |_| Ok(()))?)))
+                .map(|it| Ok((it, self.pass(it, Which::Touched, Arrivals::Come, |_| Ok(()))?)))
                 .collect::<Result<_, WriteError>>()?;
             jobs.clear();
             for (partition, tally) in tallies {
@@ -215,7 +220,8 @@ impl<'a> Update<'a> {
         let kept = self.standing.iter().filter(|(it, _)| !jobs.contains_key(it));
         Ok(Updated {
             counts: self.counts,
-            stood: self.stood,
+            turns: self.turns,
+            stood: self.stood - self.counts.gone_before,
             kept_rows: kept.map(|it| it.1).sum(),
             changed: jobs.into_keys().collect(),
             files,
@@ -240,8 +246,16 @@ impl<'a> Update<'a> {
     ) -> Result<(Counts, Vec<StagedFile>), WriteError> {
         let stage = |partition: Ordinal, is_large: bool| {
             let mut writer = parts.partition(partition, &self.layout, is_large);
-            let tally = self.pass(partition, Which::All, |row| writer.push(row))?;
-            Ok((tally.counts, writer.finish()?))
+            let tally = self.pass(partition, Which::All, Arrivals::Come, |row| writer.push(row))?;
+            let mut files = writer.finish()?;
+            if self.turns.is_opener(partition) {
+                let mut writer = parts.partition(partition, &self.layout, is_large);
+                writer.open()?;
+                self.pass(partition, Which::All, Arrivals::Wait, |row| writer.push(row))?;
+                let first = writer.finish()?.into_iter();
+                files.extend(first.map(|it| StagedFile { is_replaced: true, ..it }));
+            }
+            Ok((tally.counts, files))
         };
         let (small, large): (Vec<_>, Vec<_>) = jobs.iter().partition(|it| *it.1 <= SMALL_ROWS);
         let mut staged: Vec<(Counts, Vec<StagedFile>)> = small
@@ -264,6 +278,7 @@ impl<'a> Update<'a> {
         &self,
         partition: Ordinal,
         which: Which,
+        arrivals: Arrivals,
         emit: impl FnMut(Row<'_>) -> Result<(), WriteError>,
     ) -> Result<Tally, WriteError> {
         let mut merge = Merge::new();
@@ -278,7 +293,8 @@ impl<'a> Update<'a> {
             merge.add_partition(Origin::InScope, in_scope, partition)?;
             merge.add_partition(Origin::Known, known, partition)?;
         }
-        let pass = Pass { layout: &self.layout, rule: self.manner.rule, suspects: &self.suspects };
+        let (layout, suspects) = (&self.layout, &self.suspects);
+        let pass = Pass { layout, rule: self.manner.rule, suspects, arrivals };
         pass.run(merge, emit)
     }
 
@@ -342,15 +358,26 @@ impl<'a> Update<'a> {
         let mut key: Option<Vec<u8>> = None;
         let mut contest = Contest::default();
         let mut counts = Counts::default();
-        let mut close = |contest: &mut Contest, key_len: usize, counts: &mut Counts| {
+        let mut moves = Moves::new();
+        // Where rows of the key stand.
+        let mut stands: Vec<Ordinal> = Vec::new();
+        let mut close = |contest: &mut Contest,
+                         stands: &mut Vec<Ordinal>,
+                         key_len: usize,
+                         counts: &mut Counts| {
             let stays = contest.decide(self.manner.rule, &self.layout, key_len, counts);
+            if let Some(row) = stays {
+                let left = stands.iter().filter(|it| **it != row.partition);
+                moves.extend(left.map(|it| (*it, row.partition)));
+            }
+            stands.clear();
             let pushed = stays.map_or(Ok(()), |row| by_partition.push(row));
             contest.clear();
             pushed
         };
         while let Some((_, row)) = merge.next()? {
             if let Some(key) = key.as_mut().filter(|it| it.as_slice() != row.key()) {
-                close(&mut contest, key.len(), &mut counts)?;
+                close(&mut contest, &mut stands, key.len(), &mut counts)?;
                 key.clear();
                 key.extend_from_slice(row.key());
             }
@@ -358,12 +385,17 @@ impl<'a> Update<'a> {
             let Some((&tag, rest)) = row.bytes.split_last() else { continue };
             let Some((bytes, partition)) = rest.split_last_chunk() else { continue };
             let partition = Ordinal(u64::from_be_bytes(*partition));
-            contest.push(origin(tag), partition, bytes, &mut counts);
+            let origin = origin(tag);
+            if origin != Origin::New {
+                stands.push(partition);
+            }
+            contest.push(origin, partition, bytes, &self.layout, &mut counts);
         }
         if let Some(key) = key {
-            close(&mut contest, key.len(), &mut counts)?;
+            close(&mut contest, &mut stands, key.len(), &mut counts)?;
         }
         self.counts += counts;
+        self.turns = turns(&moves);
         by_partition.finish()
     }
 }

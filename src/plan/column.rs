@@ -1,14 +1,19 @@
 //! Columns: where a value comes from, what it must be, and how it is stored.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono_tz::Tz;
 
-use super::{JsonPath, Name};
+use super::{Deletes, JsonPath, Name, StreamPlan};
 
 /// The name of the column that keeps the fields that no other column reads.
 pub const EXTRA_COLUMN: &str = "_extra";
+/// The column that says since when the source no longer has a row.
+pub const DELETED_COLUMN: &str = "_deleted_at";
 
 /// One declared column.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +146,7 @@ impl ColumnType {
     }
 }
 
-/// The schema of every file of a stream: the declared columns in order, then [`EXTRA_COLUMN`].
+/// The schema of the rows that are read: the declared columns in order, then [`EXTRA_COLUMN`].
 ///
 /// Every column is nullable. Field ids count from 1 and, with the descriptions, reach Parquet.
 pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> SchemaRef {
@@ -152,13 +157,31 @@ pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> Sc
         DataType::Utf8,
         Some("fields that no column reads, as canonical JSON"),
     ));
-    let fields = declared.chain(extra).zip(1..).map(|((name, kind, description), id)| {
-        let mut metadata = std::collections::HashMap::new();
-        metadata.insert("PARQUET:field_id".to_owned(), format!("{id}"));
-        if let Some(description) = description {
-            metadata.insert("description".to_owned(), description.to_owned());
-        }
-        Field::new(name, kind, true).with_metadata(metadata)
-    });
+    let fields = declared.chain(extra).zip(1..);
+    let fields = fields.map(|((name, kind, description), id)| field(name, kind, description, id));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The schema of every file of a stream: that of its rows, then [`DELETED_COLUMN`] where deletes
+/// are marked.
+pub fn dataset_schema(stream: &StreamPlan) -> SchemaRef {
+    let rows = arrow_schema(&stream.columns, stream.unknown_fields);
+    if stream.deletes == Deletes::Remove {
+        return rows;
+    }
+    let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let description = "since when the source no longer has the row; null while it has it";
+    let id = rows.fields().len() + 1;
+    let mut fields = rows.fields().to_vec();
+    fields.push(Arc::new(field(DELETED_COLUMN, kind, Some(description), id)));
+    Arc::new(Schema::new(fields))
+}
+
+fn field(name: &str, kind: DataType, description: Option<&str>, id: usize) -> Field {
+    let mut metadata = HashMap::new();
+    metadata.insert("PARQUET:field_id".to_owned(), id.to_string());
+    if let Some(description) = description {
+        metadata.insert("description".to_owned(), description.to_owned());
+    }
+    Field::new(name, kind, true).with_metadata(metadata)
 }

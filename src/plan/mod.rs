@@ -7,6 +7,7 @@
 //! Everything here is a plain value. The module names no other module of the crate, does no I/O
 //! and reads no clock.
 
+pub mod auth;
 pub mod column;
 pub mod facts;
 pub mod name;
@@ -18,20 +19,23 @@ pub mod template;
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 
+pub use auth::{
+    ApiKeyPlan, AuthPlan, ClientAuth, Expiry, Grant, KeyPlace, LoginPlan, Oauth2Plan,
+    ServiceAccountKey, SigningPlan, TokenHeader, TokenPlace, YandexExchange, YandexIamPlan,
+};
 pub use column::{
-    Calendar, ColumnPlan, ColumnSource, ColumnType, DurationUnit, EXTRA_COLUMN, InstantFormat,
-    UnknownFields, arrow_schema,
+    Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
+    InstantFormat, UnknownFields, arrow_schema, dataset_schema,
 };
 pub use facts::{PageFacts, SliceContext};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, JsonPath};
 pub use secret::{Redactor, Secret};
 pub use stream::{
-    BodyPlan, CursorPlan, ExplodePlan, ExplodeShape, GuardPlan, MaxRejected, Method, OnGone,
-    PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement,
+    BodyPlan, CursorPlan, Deletes, ExplodePlan, ExplodeShape, GuardPlan, MaxRejected, Method,
+    OnGone, PageScheme, PaginatePlan, ParentPlan, PartitionPlan, PartitionUnit, Place, Placement,
     QueryValue, RecordsPlan, RecordsShape, ReplaceScope, RequestPlan, ScopeSource, Signal, Signals,
     SizePlan, SlicesPlan, StreamPlan, WhenEmpty, WindowFormat, WindowParams, WindowPlan,
     WindowStart, WriteMode,
@@ -66,6 +70,8 @@ pub struct SourcePlan {
     pub allow_http: bool,
     /// How to log in.
     pub auth: AuthPlan,
+    /// Whose certificates are trusted, beside those of the system.
+    pub tls: TlsPlan,
     /// Headers of every request.
     pub headers: Vec<(String, Template)>,
     /// How fast and how much.
@@ -76,49 +82,11 @@ pub struct SourcePlan {
     pub responses: Vec<ResponseRule>,
 }
 
-/// How to log in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthPlan {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer <token>`.
-    Bearer {
-        /// The token.
-        token: Secret,
-    },
-    /// `Authorization: Basic <base64 of user:password>`.
-    Basic {
-        /// May be empty.
-        user: Secret,
-        /// May be empty.
-        password: Secret,
-    },
-    /// A header with a value of one's own.
-    Header {
-        /// The header.
-        name: String,
-        /// Its whole value.
-        value: Secret,
-    },
-}
-
-impl AuthPlan {
-    /// What must not be shown, in each form in which it goes over the wire.
-    pub fn secrets(&self) -> Vec<Secret> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Bearer { token } => vec![token.clone()],
-            Self::Basic { user, password } => {
-                let pair = format!("{}:{}", user.expose(), password.expose());
-                vec![password.clone(), Secret::new(STANDARD.encode(pair))]
-            }
-            Self::Header { name: _, value } => {
-                // The scheme before it may be left out where the rest is repeated.
-                let last = value.expose().rsplit(' ').next().unwrap_or_default();
-                vec![value.clone(), Secret::new(last)]
-            }
-        }
-    }
+/// Whose certificates are trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsPlan {
+    /// Certificates of authorities beside those of the system, each in DER.
+    pub ca_certificates: Vec<Vec<u8>>,
 }
 
 /// How fast to ask, and how much to take.

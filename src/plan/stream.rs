@@ -35,6 +35,8 @@ pub struct StreamPlan {
     pub scope: Vec<(Name, ScopeSource)>,
     /// What becomes of the rows of a slice to which access is lost.
     pub on_gone: OnGone,
+    /// What becomes of the rows that the source no longer has.
+    pub deletes: Deletes,
     /// What stops a run from removing rows by mistake.
     pub guard: GuardPlan,
     /// Into which directories rows go.
@@ -434,6 +436,16 @@ pub enum OnGone {
     Keep,
     /// They go, as if the slice had been read and had nothing.
     Delete,
+}
+
+/// What becomes of the rows that the source no longer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deletes {
+    /// They go.
+    #[default]
+    Remove,
+    /// They stay, with the run's clock in [`DELETED_COLUMN`](super::DELETED_COLUMN).
+    Mark,
 }
 
 /// What stops a run from removing rows by mistake.

@@ -13,6 +13,7 @@
 //! rest of its stream is published. A stream of which nothing could be read publishes nothing, and
 //! neither do its children. What was there before stays as it was.
 
+mod forecast;
 mod progress;
 mod reader;
 mod report;
@@ -31,13 +32,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
+pub use forecast::{Forecast, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
 
 use crate::{
     error::Error,
     extract::{Extractor, Horizon, ParentValues, planned_start, reread},
-    load::{Destination, ResumeHeader, Rewrite},
+    load::{Destination, Purpose, ResumeHeader, Rewrite},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
@@ -64,6 +66,8 @@ pub struct RunOptions {
     pub rewrite: Rewrite,
     /// Bytes of rows that the writers keep in memory, all together.
     pub memory_bytes: usize,
+    /// Whether anything is published.
+    pub purpose: Purpose,
 }
 
 impl RunOptions {
@@ -78,6 +82,7 @@ impl RunOptions {
             refresh: Refresh::Incremental,
             rewrite: Rewrite::Changed,
             memory_bytes: 96 << 20,
+            purpose: Purpose::Publish,
         }
     }
 
@@ -144,7 +149,8 @@ pub async fn run(
     let work = async {
         let started = Instant::now();
         let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
-        let destination = Destination::open(&plan.destination, &plan.pipeline, &options.run)
+        let RunOptions { run, now, purpose, .. } = options;
+        let destination = Destination::open(&plan.destination, &plan.pipeline, run, *now, *purpose)
             .map_err(Error::Write)?;
         let header = ResumeHeader::new(fingerprint(plan, options), options.now);
         let header = destination.begin(header, RESUME_MAX_AGE).map_err(Error::Write)?;
@@ -183,7 +189,9 @@ pub async fn run(
             error: None,
         };
         // What was published is told also where it cannot be written down.
-        if let Err(err) = keep(&destination, &report) {
+        if *purpose == Purpose::Publish
+            && let Err(err) = keep(&destination, &report)
+        {
             report.exit_code = err.exit_code();
             report.error = Some(err);
         }
@@ -220,8 +228,17 @@ pub const RESUME_MAX_AGE: TimeDelta = TimeDelta::hours(12);
 
 /// Tells runs that read the same from others.
 fn fingerprint(plan: &Plan, options: &RunOptions) -> String {
-    let RunOptions { run: _, now: _, streams, since, until, refresh, rewrite: _, memory_bytes: _ } =
-        options;
+    let RunOptions {
+        run: _,
+        now: _,
+        streams,
+        since,
+        until,
+        refresh,
+        rewrite: _,
+        memory_bytes: _,
+        purpose: _,
+    } = options;
     let mut hasher = DefaultHasher::new();
     // Another version may read the same bytes otherwise.
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
@@ -246,11 +263,7 @@ fn jobs<'a>(
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
-        let known = state.as_ref().and_then(|it: &StreamState| it.selection);
-        let is_other = known.is_some_and(|it| it != stream.selection());
-        if is_other && *publish == Publish::Yes && options.refresh == Refresh::Incremental {
-            return Err(Error::OtherSelection { stream: stream.name.clone() });
-        }
+        check_selection(stream, *publish, state.as_ref(), options)?;
         states.insert(&stream.name, state);
     }
 
@@ -306,6 +319,21 @@ fn jobs<'a>(
         });
     }
     Ok(jobs)
+}
+
+/// Refuses to go on with a dataset that was made by another request.
+fn check_selection(
+    stream: &StreamPlan,
+    publish: Publish,
+    state: Option<&StreamState>,
+    options: &RunOptions,
+) -> Result<(), Error> {
+    let known = state.and_then(|it| it.selection);
+    let is_other = known.is_some_and(|it| it != stream.selection());
+    if is_other && publish == Publish::Yes && options.refresh == Refresh::Incremental {
+        return Err(Error::OtherSelection { stream: stream.name.clone() });
+    }
+    Ok(())
 }
 
 /// Whether the stream, or one that follows it, becomes exactly what this run reads.

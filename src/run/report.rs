@@ -77,6 +77,8 @@ pub struct StreamReport {
     pub partitions: u64,
     /// Partitions whose files were written.
     pub changed_partitions: u64,
+    /// Their directories, such as `date=2024-07-25`, for those who load only what changed.
+    pub changed: Vec<String>,
     /// Files that were written, of all formats.
     pub files: u64,
     /// Bytes of these files.
@@ -108,6 +110,8 @@ pub struct StreamReport {
 pub enum StreamStatus {
     /// Its files are visible.
     Published,
+    /// Its files would be as told; nothing of it was published, because only that was asked.
+    Planned,
     /// It was read for its children only.
     Read,
     /// Nothing of it was published; what was there before is untouched.

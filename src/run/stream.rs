@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, ParentValues, planned_start},
-    load::{Destination, Published, ReadScopes, StagedStream},
+    load::{Destination, Published, Purpose, ReadScopes, StagedStream},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
@@ -239,7 +239,10 @@ impl<'a> Run<'a> {
             // The run that goes on from here has the same rejects.
             return Err(Error::Interrupted);
         }
-        let quarantine = quarantine.publish().map_err(Error::Write)?;
+        let quarantine = match self.options.purpose {
+            Purpose::Publish => quarantine.publish().map_err(Error::Write)?,
+            Purpose::Rehearse => None,
+        };
         let quarantine = quarantine.map(|it| self.plan.destination.path.join(it));
         report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
         let staged = staged.map_err(Error::Write)?;
@@ -281,6 +284,10 @@ impl<'a> Run<'a> {
             return Err(Error::Internal(message));
         }
 
+        if self.options.purpose == Purpose::Rehearse {
+            note_outcome(report, staged.outcome().map_err(Error::Write)?);
+            return Ok(StreamStatus::Planned);
+        }
         let mut new =
             state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
         new.selection = Some(stream.selection());
@@ -294,15 +301,10 @@ impl<'a> Run<'a> {
             .map_err(Error::Write)?;
         self.destination.forget(&stream.name).map_err(Error::Write)?;
         report.seconds.publishing = started.elapsed().as_secs_f64();
-        let Published { rows, partitions, changed_partitions, files, bytes, removed_files } =
-            published;
+        let Published { rows, changed, files, bytes, removed_files, .. } = &published;
+        let changed_partitions = changed.len();
         info!(rows, changed_partitions, files, bytes, removed_files, "published");
-        report.rows = rows;
-        report.partitions = partitions;
-        report.changed_partitions = changed_partitions;
-        report.files = files;
-        report.bytes_written = bytes;
-        report.removed_files = removed_files;
+        note_outcome(report, published);
         Ok(StreamStatus::Published)
     }
 
@@ -417,6 +419,17 @@ fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedS
     report.redated = staged.redated;
 }
 
+fn note_outcome(report: &mut StreamReport, outcome: Published) {
+    let Published { rows, partitions, changed, files, bytes, removed_files } = outcome;
+    report.rows = rows;
+    report.partitions = partitions;
+    report.changed_partitions = changed.len() as u64;
+    report.changed = changed;
+    report.files = files;
+    report.bytes_written = bytes;
+    report.removed_files = removed_files;
+}
+
 /// Which rows that stand become exactly what was read.
 fn scopes(stream: &StreamPlan, read: &Read) -> ReadScopes {
     match &stream.write {
@@ -476,6 +489,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         rows: 0,
         partitions: 0,
         changed_partitions: 0,
+        changed: Vec::new(),
         files: 0,
         bytes_written: 0,
         removed_files: 0,

@@ -7,7 +7,6 @@ use axum::http::Method;
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::server::{Call, reply, with_header};
 use super::sign::{self, Refusal, Signed};
@@ -69,9 +68,9 @@ fn authenticate(call: &Call) -> Result<(), Refused> {
     if token == options.codearts_token {
         return Ok(());
     }
-    match call.shared.tokens().get(token) {
-        Some(expires) if *expires > Instant::now() => Ok(()),
-        Some(_) => Err(wrong("token expires, the token must be updated")),
+    match call.shared.accepts(token) {
+        Some(true) => Ok(()),
+        Some(false) => Err(wrong("token expires, the token must be updated")),
         None => Err(wrong("decrypt token fail")),
     }
 }
@@ -112,7 +111,7 @@ fn log_in(call: &Call) -> Response {
     // Real tokens are long; so is this one.
     let token = format!("MIIsimulated{:08}{}", call.shared.next_serial(), "A".repeat(2_000));
     let lifetime = options.iam_token_lifetime;
-    call.shared.tokens().insert(token.clone(), Instant::now() + lifetime);
+    call.shared.issue(&token, lifetime);
     let far_ahead = || call.world.now() + TimeDelta::days(36_500);
     let issued = call.shared.clock().unwrap_or_else(far_ahead);
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);

@@ -5,6 +5,7 @@
 //!                    │                         /tracker/v2|v3/…       Yandex Tracker
 //!                    │ next_day, faults        /jira/rest/…           Jira with the timesheet plugin
 //!                    │                         /codearts/v2|v3|v4/…   CodeArts Req and IAM
+//!                    │                         /iam/v1/tokens         IAM of Yandex Cloud
 //!                    ▼                         /_sim/…                control, for other processes
 //!               World snapshot, for a test's expectations
 //! ```
@@ -25,6 +26,7 @@ mod tracker_search;
 mod tracker_query;
 mod timesheet;
 mod codearts;
+mod iam;
 mod sign;
 
 #[cfg(test)]
@@ -39,7 +41,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 pub use fault::{Chaos, Faults, RateLimit};
-pub use options::SimOptions;
+pub use options::{ServiceAccount, SimOptions};
 pub use world::World;
 
 use server::Shared;
@@ -111,6 +113,11 @@ impl Simulator {
     /// The base URL of Yandex Tracker, before `/v2` or `/v3`.
     pub fn tracker_url(&self) -> String {
         format!("http://{}/tracker", self.address())
+    }
+
+    /// Where IAM of Yandex Cloud gives tokens.
+    pub fn yandex_iam_url(&self) -> String {
+        format!("http://{}/iam/v1/tokens", self.address())
     }
 
     /// The base URL of Jira, with its context path, before `/rest`.

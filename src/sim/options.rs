@@ -20,7 +20,8 @@ pub struct SimOptions {
     pub page_cap: Option<usize>,
     /// Whether answers are rendered once and kept until the world changes, for benchmarks.
     pub keep_pages: bool,
-    /// The server's clock at its start, for the age of signatures and the expiry that a token states.
+    /// The server's clock at its start, for the age of signatures, the expiry that a token states and
+    /// the `Date` of answers.
     /// Without it no signature is too old, and tokens state an expiry far ahead.
     pub clock: Option<DateTime<Utc>>,
     /// How long a scroll lives between two requests, where the request does not say.
@@ -31,6 +32,14 @@ pub struct SimOptions {
     pub tracker_token: String,
     /// The IAM token of Tracker, sent as `Bearer`.
     pub tracker_iam_token: String,
+    /// The OAuth token for which IAM of Yandex Cloud gives tokens.
+    pub tracker_passport_token: String,
+    /// The service account for which it gives tokens, if there is one.
+    pub tracker_service_account: Option<ServiceAccount>,
+    /// How long such a token is accepted.
+    pub tracker_iam_token_lifetime: Duration,
+    /// How many requests a token of a log-in is good for, whatever it says about its end.
+    pub token_uses: Option<u64>,
     /// The organisation, in either of its headers.
     pub tracker_org_id: String,
     /// The personal access token of Jira.
@@ -57,6 +66,17 @@ pub struct SimOptions {
     pub iam_token_lifetime: Duration,
 }
 
+/// A service account of Yandex Cloud with its authorized key.
+#[derive(Debug, Clone)]
+pub struct ServiceAccount {
+    /// The account's id.
+    pub id: String,
+    /// The key's id.
+    pub key_id: String,
+    /// The public half of the RSA key, in DER.
+    pub public_key: Vec<u8>,
+}
+
 impl Default for SimOptions {
     fn default() -> Self {
         SimOptions {
@@ -71,6 +91,10 @@ impl Default for SimOptions {
             tracker_scroll_advances: false,
             tracker_token: "y0_simulated".to_owned(),
             tracker_iam_token: "t1.simulated".to_owned(),
+            tracker_passport_token: "y0_simulated-passport".to_owned(),
+            tracker_service_account: None,
+            tracker_iam_token_lifetime: Duration::from_hours(12),
+            token_uses: None,
             tracker_org_id: "1234567".to_owned(),
             jira_token: "simulated-pat".to_owned(),
             jira_user: "admin".to_owned(),

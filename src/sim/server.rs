@@ -29,7 +29,7 @@ use super::fault::{FaultCounter, RateLimit, Trouble};
 use super::kept::{KeptPages, PageKey};
 use super::tracker_search::Scroll;
 use super::world::World;
-use super::{Faults, RequestLog, SimOptions, codearts, timesheet, tracker};
+use super::{Faults, RequestLog, SimOptions, codearts, iam, timesheet, tracker};
 
 /// The number beyond which the real systems stop counting and paging.
 const WINDOW: u64 = 10_000;
@@ -77,8 +77,15 @@ pub(super) struct Shared {
     faults: RwLock<Arc<FaultCounter>>,
     requests: Mutex<Vec<RequestLog>>,
     scrolls: Mutex<HashMap<String, Scroll>>,
-    tokens: Mutex<HashMap<String, Instant>>,
+    tokens: Mutex<HashMap<String, Issued>>,
     serial: AtomicU64,
+}
+
+/// How long a token that was given is good.
+#[derive(Debug)]
+struct Issued {
+    until: Instant,
+    uses: Option<u64>,
 }
 
 impl Shared {
@@ -130,8 +137,19 @@ impl Shared {
         lock(&self.scrolls)
     }
 
-    pub(super) fn tokens(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        lock(&self.tokens)
+    /// Remembers a token that was given.
+    pub(super) fn issue(&self, token: &str, lifetime: Duration) {
+        let issued = Issued { until: Instant::now() + lifetime, uses: self.options.token_uses };
+        lock(&self.tokens).insert(token.to_owned(), issued);
+    }
+
+    /// Whether a token that was given is still good, which is one use of it; none if it is unknown.
+    pub(super) fn accepts(&self, token: &str) -> Option<bool> {
+        let mut tokens = lock(&self.tokens);
+        let issued = tokens.get_mut(token)?;
+        let is_good = issued.until > Instant::now() && issued.uses != Some(0);
+        issued.uses = issued.uses.map(|it| it.saturating_sub(1));
+        Some(is_good)
     }
 
     /// A number that no other caller gets.
@@ -333,6 +351,10 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Some(faults) => troubled(&mut call, faults).await,
         None => answer(&mut call).await,
     };
+    let response = match call.shared.clock() {
+        Some(now) => with_header(response, "date", &httpdate::fmt_http_date(now.into())),
+        None => response,
+    };
     tracing::debug!(method = %call.method, path = %call.path, status = response.status().as_u16(), "request");
     lock(&call.shared.requests).push(RequestLog {
         method: call.method.to_string(),
@@ -365,6 +387,7 @@ fn render(call: &mut Call) -> Response {
         ["tracker", version @ ("v2" | "v3"), rest @ ..] => tracker::answer(call, version, rest),
         ["jira", "rest", rest @ ..] => timesheet::answer(call, rest),
         ["codearts", rest @ ..] => codearts::answer(call, rest),
+        ["iam", rest @ ..] => iam::answer(call, rest),
         _ => html(404, "Not Found"),
     }
 }

@@ -64,6 +64,7 @@ fn stream(columns: &[(&str, ColumnType)]) -> StreamPlan {
         write: WriteMode::Replace { scope: ReplaceScope::Slice, key: Vec::new() },
         scope: Vec::new(),
         on_gone: crate::plan::OnGone::Keep,
+        deletes: crate::plan::Deletes::Remove,
         guard: crate::plan::GuardPlan::default(),
         partition: PartitionPlan {
             column: name("start"),

@@ -15,3 +15,4 @@ mod spot;
 mod served;
 mod shipped;
 mod nightly;
+mod auth;

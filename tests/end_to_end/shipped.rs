@@ -37,7 +37,7 @@ fn nothing() -> SimOptions {
 
 /// Exports everything with one pipeline into an empty directory and compares every stream.
 #[track_caller]
-fn check(
+pub(crate) fn check(
     simulator: &Simulator,
     pipeline: &str,
     extra: &[(&str, &str)],

@@ -63,11 +63,16 @@ impl Workspace {
     }
 
     /// A run of `yaml`, ready to start: alone with its environment, its clock and its directory.
-    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     pub(crate) fn command(&self, yaml: &str, args: &[&str]) -> Command {
+        self.subcommand("run", yaml, &[&["--json"], args].concat())
+    }
+
+    /// Any command about `yaml`, ready to start.
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    pub(crate) fn subcommand(&self, name: &str, yaml: &str, args: &[&str]) -> Command {
         fs::write(self.path().join("own.yaml"), yaml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
-        command.current_dir(self.path()).args(["run", "own.yaml", "--json"]).args(args);
+        command.current_dir(self.path()).args([name, "own.yaml"]).args(args);
         if !args.contains(&"--output") {
             command.args(["--output", "output"]);
         }

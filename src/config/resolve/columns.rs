@@ -15,8 +15,8 @@ use crate::{
         template::Scope,
     },
     plan::{
-        Calendar, ColumnPlan, ColumnSource, ColumnType, DurationUnit, ExplodePlan, ExplodeShape,
-        InstantFormat, RecordsPlan, RecordsShape, WhenEmpty,
+        Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
+        ExplodePlan, ExplodeShape, InstantFormat, RecordsPlan, RecordsShape, WhenEmpty,
     },
 };
 
@@ -104,8 +104,14 @@ impl Resolver<'_> {
                     None,
                 );
             }
-            if name.as_str() == crate::plan::EXTRA_COLUMN {
-                self.problem(&at, "this name is taken by the column of unknown fields", None);
+            match name.as_str() {
+                EXTRA_COLUMN => {
+                    self.problem(&at, "this name is taken by the column of unknown fields", None);
+                }
+                DELETED_COLUMN => {
+                    self.problem(&at, "this name is taken by the column of `deletes: mark`", None);
+                }
+                _ => {}
             }
             let Some(from) = from else { continue };
             let values = spec.values.as_ref().map(|it| {

@@ -1,7 +1,8 @@
-//! From the typed file to a plan, or to every problem found. Pure: the environment and the command
-//! line come in as [`Inputs`].
+//! From the typed file to a plan, or to every problem found. Pure: the environment, the command line
+//! and files come in as [`Inputs`].
 
 mod source;
+mod auth;
 mod stream;
 mod slices;
 mod request;
@@ -33,6 +34,8 @@ const VERSION: u32 = 1;
 
 /// Collects problems while the parts of a file are resolved.
 pub(super) struct Resolver<'a> {
+    /// Where values from outside come from; only files are still asked for.
+    inputs: &'a Inputs,
     node: &'a Node,
     /// Keys that were taken out because they could not be read; nobody complains about them again.
     removed: &'a HashSet<String>,
@@ -49,7 +52,7 @@ pub(super) fn resolve(
 ) -> Result<Plan, Vec<Problem>> {
     let mut found = Vec::new();
     let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver { node, removed, vars, problems: Vec::new() };
+    let mut resolver = Resolver { inputs, node, removed, vars, problems: Vec::new() };
     for (path, message, suggestion) in found {
         resolver.problem(path, message, suggestion);
     }
@@ -104,7 +107,7 @@ pub(super) fn locate(
 ) -> Result<Location, Vec<Problem>> {
     let mut found = Vec::new();
     let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver { node, removed, vars, problems: Vec::new() };
+    let mut resolver = Resolver { inputs, node, removed, vars, problems: Vec::new() };
     for (path, message, suggestion) in found {
         resolver.problem(path, message, suggestion);
     }

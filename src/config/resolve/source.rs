@@ -2,35 +2,42 @@
 
 use std::time::Duration;
 
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
 use super::{
     Resolver,
+    auth::LogIn,
     value::{parse_span, parse_status},
 };
 use crate::{
     config::{
         shape::Scalar,
         spec::{
-            AuthSpec, LimitsSpec, OutcomeSpec, RateHeadersSpec, ResetFormatSpec, ResponseSpec,
-            RetrySpec, SourceSpec,
+            LimitsSpec, OutcomeSpec, RateHeadersSpec, ResetFormatSpec, ResponseSpec, RetrySpec,
+            SourceSpec, TlsSpec,
         },
         template::{self, Scope, Secrecy},
     },
     plan::{
-        AuthPlan, Limits, Outcome, RateHeaders, ResetFormat, ResponseRule, RetryPlan, Secret,
-        SourcePlan, Template,
+        AuthPlan, Limits, Outcome, RateHeaders, ResetFormat, ResponseRule, RetryPlan, SourcePlan,
+        Template, TlsPlan,
     },
 };
 
 impl Resolver<'_> {
     pub(super) fn source(&mut self, spec: SourceSpec) -> Option<SourcePlan> {
-        let SourceSpec { base_url, allow_http, auth, headers, limits, retry, responses } = spec;
+        let SourceSpec { base_url, allow_http, auth, tls, headers, limits, retry, responses } =
+            spec;
         let base_url = self.base_url(&base_url, allow_http);
         let auth = match auth {
-            Some(auth) => self.auth("source.auth", &auth),
+            Some(auth) => {
+                let place = LogIn { base_url: base_url.as_ref(), allow_http };
+                self.auth("source.auth", &auth, place)
+            }
             None => Some(AuthPlan::None),
         };
+        let tls = self.tls(&tls);
         let headers = headers
             .iter()
             .filter_map(|(name, value)| {
@@ -49,6 +56,7 @@ impl Resolver<'_> {
             base_url: base_url.or_else(left_open)?,
             allow_http,
             auth: auth.or(open.then_some(AuthPlan::None))?,
+            tls,
             headers,
             limits,
             retry,
@@ -59,7 +67,21 @@ impl Resolver<'_> {
     fn base_url(&mut self, scalar: &Scalar, allow_http: bool) -> Option<Url> {
         let path = "source.base_url";
         let text = self.text(path, scalar, Secrecy::Refused)?;
-        let url = match Url::parse(&text) {
+        let url = self.url(path, &text, allow_http)?;
+        if url.query().is_some() || url.fragment().is_some() {
+            self.problem(
+                path,
+                "the URL has a query or a fragment: move it to the request of each stream",
+                None,
+            );
+            return None;
+        }
+        Some(url)
+    }
+
+    /// A URL to which credentials may be sent.
+    pub(super) fn url(&mut self, path: &str, text: &str, allow_http: bool) -> Option<Url> {
+        let url = match Url::parse(text) {
             Ok(url) if url.has_host() => url,
             Ok(_) | Err(_) => {
                 let message = format!(
@@ -73,14 +95,6 @@ impl Resolver<'_> {
             self.problem(
                 path,
                 "the URL has credentials in it: use `auth` instead, where they are kept secret",
-                None,
-            );
-            return None;
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            self.problem(
-                path,
-                "the URL has a query or a fragment: move it to the request of each stream",
                 None,
             );
             return None;
@@ -102,91 +116,34 @@ impl Resolver<'_> {
         }
     }
 
-    fn auth(&mut self, path: &str, spec: &AuthSpec) -> Option<AuthPlan> {
-        let secret = |this: &mut Self, path: String, scalar: &Scalar| {
-            this.text(&path, scalar, Secrecy::Allowed).map(Secret::new)
-        };
-        match spec {
-            AuthSpec::None => Some(AuthPlan::None),
-            AuthSpec::Bearer { token } => Some(AuthPlan::Bearer {
-                token: secret(self, format!("{path}.bearer.token"), token)?,
-            }),
-            AuthSpec::Basic { user, password } => {
-                let user = secret(self, format!("{path}.basic.user"), user);
-                let password = secret(self, format!("{path}.basic.password"), password);
-                Some(AuthPlan::Basic { user: user?, password: password? })
-            }
-            AuthSpec::Header { name, value } => {
-                let path = format!("{path}.header");
-                if !self.header_name(&format!("{path}.name"), name) {
-                    return None;
-                }
-                let value = secret(self, format!("{path}.value"), value)?;
-                Some(AuthPlan::Header { name: name.clone(), value })
-            }
-            AuthSpec::OneOf(ways) => self.auth_one_of(path, ways),
+    fn tls(&mut self, spec: &TlsSpec) -> TlsPlan {
+        let path = "source.tls.ca_file";
+        let Some(file) = &spec.ca_file else { return TlsPlan::default() };
+        let Some(file) = self.text(path, file, Secrecy::Refused) else { return TlsPlan::default() };
+        if file.is_empty() || self.tolerant() {
+            return TlsPlan::default();
         }
-    }
-
-    /// Takes the one way whose variables are all set.
-    fn auth_one_of(&mut self, path: &str, ways: &[AuthSpec]) -> Option<AuthPlan> {
-        let path = format!("{path}.one_of");
-        let vars_of: Vec<Vec<String>> = ways.iter().map(vars_named).collect();
-        for (i, vars) in vars_of.iter().enumerate() {
-            if vars.is_empty() {
-                let message = "this way names no variable, so nothing could choose it";
-                self.problem(format!("{path}.{i}"), message, None);
-                return None;
+        let text = match self.inputs.read(&file) {
+            Ok(text) => text,
+            Err(err) => {
+                self.problem(path, err.to_string(), None);
+                return TlsPlan::default();
             }
-        }
-        let describe = |this: &Self, vars: &[String]| {
-            vars.iter().map(|it| this.vars.label(it)).collect::<Vec<_>>().join(" and ")
         };
-        let any_set = |this: &Self, vars: &[String]| vars.iter().any(|it| this.vars.is_set(it));
-        let chosen: Vec<usize> = (0..ways.len()).filter(|i| any_set(self, &vars_of[*i])).collect();
-        match chosen.as_slice() {
-            [only] => {
-                let vars = &vars_of[*only];
-                let unset =
-                    vars.iter().find(|it| !self.vars.is_set(it) && !self.vars.is_missing(it));
-                if let Some(name) = unset {
-                    let message = format!(
-                        "`{name}` has no value, but the rest of this way to log in has: {}",
-                        self.vars.how_to_set(name)
-                    );
-                    self.problem(format!("{path}.{only}"), message, None);
-                    return None;
-                }
-                self.auth(&format!("{path}.{only}"), &ways[*only])
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        match read {
+            Ok(found) if !found.is_empty() => {
+                TlsPlan { ca_certificates: found.iter().map(|it| it.to_vec()).collect() }
             }
-            [] if self.tolerant() => {
-                // Only the file is checked: every way must be sound by itself.
-                for (i, way) in ways.iter().enumerate() {
-                    self.auth(&format!("{path}.{i}"), way);
-                }
-                Some(AuthPlan::None)
-            }
-            [] => {
-                let listed: Vec<String> = vars_of.iter().map(|it| describe(self, it)).collect();
-                let message = format!("no way to log in is set: set {}", listed.join(", or "));
+            Ok(_) | Err(_) => {
+                let message = format!("`{file}` has no certificates in PEM");
                 self.problem(path, message, None);
-                None
-            }
-            several => {
-                let listed: Vec<String> =
-                    several.iter().map(|i| describe(self, &vars_of[*i])).collect();
-                let message = format!(
-                    "{} ways to log in are set ({}): unset all but one",
-                    several.len(),
-                    listed.join("; ")
-                );
-                self.problem(path, message, None);
-                None
+                TlsPlan::default()
             }
         }
     }
 
-    fn header_name(&mut self, path: &str, name: &str) -> bool {
+    pub(super) fn header_name(&mut self, path: &str, name: &str) -> bool {
         let allowed = |it: char| it.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(it);
         let valid = !name.is_empty() && name.chars().all(allowed);
         if !valid {
@@ -324,20 +281,6 @@ impl Resolver<'_> {
         }
         rules
     }
-}
-
-fn vars_named(spec: &AuthSpec) -> Vec<String> {
-    let mut names = match spec {
-        AuthSpec::None => Vec::new(),
-        AuthSpec::Bearer { token } => template::vars_named(token),
-        AuthSpec::Basic { user, password } => {
-            [template::vars_named(user), template::vars_named(password)].concat()
-        }
-        AuthSpec::Header { name: _, value } => template::vars_named(value),
-        AuthSpec::OneOf(ways) => ways.iter().flat_map(vars_named).collect(),
-    };
-    names.dedup();
-    names
 }
 
 /// Whether a URL's host is this machine itself.

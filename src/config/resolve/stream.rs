@@ -72,6 +72,7 @@ impl Resolver<'_> {
             unknown_fields,
             write,
             on_gone,
+            deletes,
             max_delete_ratio,
             expect,
             partition_by,
@@ -118,6 +119,7 @@ impl Resolver<'_> {
             }
             Some(_) | None => Vec::new(),
         };
+        let deletes = self.deletes(&at, deletes, write.as_ref());
         let guard = self.guard(&at, max_delete_ratio.as_ref(), &expect);
         let partition = self.partition(&format!("{at}.partition_by"), partition_by, &columns);
         let responses = self.responses(&format!("{at}.responses"), &responses);
@@ -142,6 +144,7 @@ impl Resolver<'_> {
                 OnGoneSpec::Keep => OnGone::Keep,
                 OnGoneSpec::Delete => OnGone::Delete,
             },
+            deletes,
             guard,
             partition: partition?,
             responses,

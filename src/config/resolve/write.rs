@@ -7,12 +7,13 @@ use crate::{
     config::{
         shape::{Scalar, TextOr},
         spec::{
-            ExpectEmptySpec, ExpectSpec, PartitionSpec, ReplaceSpec, ScopeSpec, UnitSpec, WriteSpec,
+            DeletesSpec, ExpectEmptySpec, ExpectSpec, PartitionSpec, ReplaceSpec, ScopeSpec,
+            UnitSpec, WriteSpec,
         },
         template::{Scope, Secrecy},
     },
     plan::{
-        ColumnPlan, ColumnSource, ColumnType, GuardPlan, MaxRejected, Name, PartitionPlan,
+        ColumnPlan, ColumnSource, ColumnType, Deletes, GuardPlan, MaxRejected, Name, PartitionPlan,
         PartitionUnit, ReplaceScope, ScopeSource, SlicesPlan, WindowFormat, WriteMode,
     },
 };
@@ -185,6 +186,23 @@ impl Resolver<'_> {
             return false;
         }
         true
+    }
+
+    pub(super) fn deletes(
+        &mut self,
+        at: &str,
+        spec: DeletesSpec,
+        write: Option<&WriteMode>,
+    ) -> Deletes {
+        if spec == DeletesSpec::Remove {
+            return Deletes::Remove;
+        }
+        // Of equal rows nobody could say which one went.
+        if matches!(write, Some(WriteMode::Replace { key, .. }) if key.is_empty()) {
+            let message = "`mark` needs to know its rows again: give `write` a key, such as `replace: { scope: slice, key: [id] }`";
+            self.problem(format!("{at}.deletes"), message, None);
+        }
+        Deletes::Mark
     }
 
     pub(super) fn guard(

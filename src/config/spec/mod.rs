@@ -4,6 +4,7 @@
 //! Choices are tagged by their key, unknown keys are refused and nothing is flattened, because
 //! then every mistake is reported at its own place.
 
+mod auth;
 mod stream;
 mod paginate;
 mod column;
@@ -14,6 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::shape::{OneOrMany, Scalar};
+pub(in crate::config) use auth::{
+    ApiKeySpec, AuthSpec, ClientAuthSpec, ExpirySpec, GrantSpec, KeyPlaceSpec, LoginSpec,
+    Oauth2Spec, SdkHmacSha256Spec, TlsSpec, TokenHeaderSpec, TokenPlaceSpec, YandexExchangeSpec,
+    YandexIamSpec,
+};
 pub(in crate::config) use column::{
     CalendarSpec, ColumnSpec, DurationUnitSpec, InstantFormatSpec, TypeSpec, UnknownFieldsSpec,
 };
@@ -21,9 +27,9 @@ pub(in crate::config) use paginate::{
     LastRecordSpec, LinkSpec, NextUrlSpec, OffsetSpec, PageSpec, PaginateSpec, PlaceSpec, TokenSpec,
 };
 pub(in crate::config) use stream::{
-    CursorSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec, ExplodeSpec, MethodSpec, OnGoneSpec,
-    ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec, RequestSpec, SlicesSpec, StreamSpec,
-    WhenEmptySpec, WindowSpec,
+    CursorSpec, DeletesSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec, ExplodeSpec,
+    MethodSpec, OnGoneSpec, ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec, RequestSpec,
+    SlicesSpec, StreamSpec, WhenEmptySpec, WindowSpec,
 };
 pub(in crate::config) use write::{PartitionSpec, ReplaceSpec, ScopeSpec, UnitSpec, WriteSpec};
 
@@ -59,6 +65,10 @@ pub(in crate::config) struct PipelineSpec {
 pub(in crate::config) struct VarSpec {
     /// The environment variable that it is read from.
     pub(in crate::config) env: Option<String>,
+    /// A file whose text is the value where the environment variable is not set, such as a mounted
+    /// secret; a line end at its end is left out. The environment variable with `_FILE` after its
+    /// name names such a file for a secret, too.
+    pub(in crate::config) file: Option<String>,
     /// The value where nothing is set; without one the variable is required.
     pub(in crate::config) default: Option<Scalar>,
     /// What it is, for people.
@@ -89,6 +99,9 @@ pub(in crate::config) struct SourceSpec {
     pub(in crate::config) allow_http: bool,
     /// How to log in. Default: not at all.
     pub(in crate::config) auth: Option<AuthSpec>,
+    /// Whose certificates are trusted. Default: those of the system.
+    #[serde(default)]
+    pub(in crate::config) tls: TlsSpec,
     /// Headers of every request; one that renders to nothing is left out.
     #[serde(default)]
     pub(in crate::config) headers: IndexMap<String, Scalar>,
@@ -101,35 +114,6 @@ pub(in crate::config) struct SourceSpec {
     /// What responses mean; the first match wins, before the defaults.
     #[serde(default)]
     pub(in crate::config) responses: Vec<ResponseSpec>,
-}
-
-/// How to log in.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(in crate::config) enum AuthSpec {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer <token>`.
-    Bearer {
-        /// The token.
-        token: Scalar,
-    },
-    /// `Authorization: Basic <user:password>`.
-    Basic {
-        /// The user; may be empty.
-        user: Scalar,
-        /// The password; may be empty.
-        password: Scalar,
-    },
-    /// A header of one's own, such as `X-Auth-Token`.
-    Header {
-        /// The header's name.
-        name: String,
-        /// The header's whole value.
-        value: Scalar,
-    },
-    /// Several ways, of which exactly one has all its variables set.
-    OneOf(Vec<AuthSpec>),
 }
 
 /// How fast to ask, and how much to take.

@@ -43,6 +43,10 @@ pub(in crate::config) struct StreamSpec {
     /// What becomes of the rows of a parent to which access is lost. Default: `keep`.
     #[serde(default)]
     pub(in crate::config) on_gone: OnGoneSpec,
+    /// What becomes of the rows that the source no longer has: `remove`, or `mark` in the column
+    /// `_deleted_at`. Default: `remove`.
+    #[serde(default)]
+    pub(in crate::config) deletes: DeletesSpec,
     /// The share of standing rows that a run may remove, of at least 100 that go (`50%`). Default:
     /// `50%`.
     pub(in crate::config) max_delete_ratio: Option<Scalar>,
@@ -242,6 +246,17 @@ pub(in crate::config) enum OnGoneSpec {
     Keep,
     /// They go.
     Delete,
+}
+
+/// What becomes of the rows that the source no longer has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum DeletesSpec {
+    /// They go.
+    #[default]
+    Remove,
+    /// They stay, and `_deleted_at` says since when.
+    Mark,
 }
 
 /// What is normal for a stream.

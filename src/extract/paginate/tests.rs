@@ -333,3 +333,17 @@ fn a_total_that_is_no_number_is_an_error() {
 
     assert_eq!(err.to_string(), "`total` is `many`, expected a number");
 }
+
+#[test]
+fn a_link_of_any_seed_of_the_fuzzer_is_a_part_of_its_header() {
+    let seeds = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/link")).unwrap();
+    let mut found = 0;
+    for seed in seeds {
+        let header = std::fs::read_to_string(seed.unwrap().path()).unwrap();
+        if let Some(link) = next_link(&[("link".to_owned(), header.clone())]) {
+            assert!(header.contains(&link), "{link:?} is not in {header:?}");
+            found += 1;
+        }
+    }
+    assert!(found >= 3, "{found}");
+}

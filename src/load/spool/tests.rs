@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
 use crate::{
-    load::Destination,
+    load::{Destination, Purpose},
     plan::{DestinationPlan, FormatPlan},
 };
 
@@ -27,7 +27,14 @@ impl Place {
             formats: vec![FormatPlan::Parquet],
             target_file_bytes: 1 << 20,
         };
-        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let destination = Destination::open(
+            &plan,
+            &name("p"),
+            "r1",
+            chrono::DateTime::UNIX_EPOCH,
+            Purpose::Publish,
+        )
+        .unwrap();
         Self { dir, destination }
     }
 

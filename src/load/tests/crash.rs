@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::support::{FORMATS, TestRow, name, names, open, row, stream, tree, visible};
+use super::support::{FORMATS, TestRow, name, names, now, open, read, row, stream, tree, visible};
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, WriteError, commit, store::Store},
+    load::{Destination, Purpose, ReadScopes, Rewrite, WriteError, commit, store::Store},
     plan::{FormatPlan, WriteMode},
 };
 
@@ -17,8 +17,14 @@ fn old() -> Vec<TestRow> {
 }
 
 fn new() -> Vec<TestRow> {
-    // Updated, re-dated so that a partition goes, added.
-    vec![row(1, 0, "new, and longer"), row(2, 2, "old"), row(4, 3, "new")]
+    // Updated, two that change places, added, re-dated so that a partition goes.
+    vec![
+        row(1, 0, "new, and longer"),
+        row(2, 2, "old"),
+        row(3, 1, "old"),
+        row(4, 3, "new"),
+        row(5, 6, "old"),
+    ]
 }
 
 fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> {
@@ -99,6 +105,46 @@ fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
 }
 
 #[test]
+fn between_any_two_changes_a_reader_finds_no_row_twice() {
+    let base = tempfile::tempdir().unwrap();
+    let rows = [
+        row(1, 0, "a"),
+        row(2, 1, "a"),
+        row(3, 2, "a"),
+        row(4, 3, "a"),
+        row(5, 0, "a"),
+        row(6, 0, "a"),
+    ];
+    write(&open(base.path(), &BOTH), &rows).unwrap();
+    // To the day before, in a circle, to a day that is new, and away from days that then have none.
+    let redated = [row(2, 0, "a"), row(3, 1, "a"), row(4, 2, "a"), row(5, 9, "a"), row(6, 1, "a")];
+
+    let mut pictures = Vec::new();
+    for changes in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        copy(base.path(), dir.path());
+        let destination = open(dir.path(), &BOTH);
+        destination.store().fuse.set(changes);
+        let is_done = write(&destination, &redated).is_ok();
+
+        for format in BOTH {
+            let seen = read(dir.path(), format);
+            let mut ids: Vec<_> = seen.values().flatten().map(|it| it.id).collect();
+            ids.sort_unstable();
+            assert!(ids.windows(2).all(|it| it[0] != it[1]), "after {changes}: {seen:?}");
+            pictures.push(ids.len());
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(
+        pictures.iter().any(|it| *it < rows.len()),
+        "nothing was seen in between: {pictures:?}"
+    );
+}
+
+#[test]
 fn a_record_that_cannot_be_understood_stops_the_run_and_nothing_is_removed() {
     let whole = r#"{"version": 1, "files_in": []"#;
     for (content, expected) in [
@@ -117,7 +163,7 @@ fn a_record_that_cannot_be_understood_stops_the_run_and_nothing_is_removed() {
         let before = tree(dir.path());
 
         let plan = super::support::destination_plan(dir.path(), &BOTH);
-        let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+        let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
         assert!(err.to_string().ends_with(expected), "{err}");
         assert!(err.to_string().contains("journal/s.json"), "{err}");
@@ -137,7 +183,7 @@ fn a_promised_file_that_is_nowhere_is_named() {
     let before = tree(dir.path());
 
     let plan = super::support::destination_plan(dir.path(), &BOTH);
-    let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
     assert!(matches!(err, WriteError::Lost { .. }), "{err}");
     assert!(
@@ -167,7 +213,7 @@ fn a_record_that_names_files_elsewhere_is_refused() {
     let seen = visible(&root);
 
     let plan = super::support::destination_plan(&root, &BOTH);
-    let err = Destination::open(&plan, &name("p"), "r2").unwrap_err();
+    let err = Destination::open(&plan, &name("p"), "r2", now(), Purpose::Publish).unwrap_err();
 
     assert!(matches!(err, WriteError::Outside { .. }), "{err}");
     assert!(outside.exists());

@@ -3,17 +3,18 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use chrono::NaiveDate;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Value, json};
 
 use super::{
     model::{ModelCounts, Run, counts, files, merge_by, stage},
-    support::{self, FORMATS, NULL, TestRow, append, batch, name, read, row, stream},
+    support::{self, FORMATS, NULL, TestRow, append, batch, name, now, read, row, stream},
 };
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
+    load::{Destination, Purpose, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
-        StreamPlan, WriteMode,
+        StreamPlan, WriteMode, arrow_schema,
     },
 };
 
@@ -26,14 +27,14 @@ fn run(mode: WriteMode, scopes: ReadScopes, rows: &[TestRow]) -> Run {
 fn publish(path: &Path, formats: &[FormatPlan], run: &Run) -> StagedCounts {
     let destination = support::open(path, formats);
     let staged = stage(&destination, run);
-    let found = StagedCounts(counts(&staged), staged.changed_partitions, staged.files.len());
+    let found = StagedCounts(counts(&staged), staged.changed.len(), staged.files.len());
     staged.publish(&Value::Null).unwrap();
     found
 }
 
 /// Counts, changed partitions, staged files.
 #[derive(Debug)]
-struct StagedCounts(ModelCounts, u64, usize);
+struct StagedCounts(ModelCounts, usize, usize);
 
 fn all(path: &Path) -> Vec<TestRow> {
     read(path, FORMATS[0]).into_values().flatten().collect()
@@ -52,7 +53,7 @@ fn a_run_that_brings_nothing_new_writes_no_file_but_its_state() {
         assert_eq!(staged.unchanged, rows.len() as u64);
         let published = staged.publish(&json!({ "cursor": rows.len() })).unwrap();
         assert_eq!((published.rows, published.partitions), (2, 2));
-        assert_eq!((published.files, published.bytes, published.changed_partitions), (0, 0, 0));
+        assert_eq!((published.files, published.bytes, published.changed.len()), (0, 0, 0));
         let state = destination.state(&name("s")).unwrap();
         assert_eq!(state, Some(json!({ "cursor": rows.len() })));
         assert_eq!(files(dir.path()), before);
@@ -87,7 +88,8 @@ fn files_of_several_parts_and_row_groups_are_merged_in_order() {
     let mut plan = support::destination_plan(dir.path(), &BOTH[..1]);
     plan.target_file_bytes = 10_000;
     let write = |rows: &[TestRow]| {
-        let destination = Destination::open(&plan, &name("p"), "r1").unwrap();
+        let destination =
+            Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap();
         let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
         writer.write(batch(rows)).unwrap();
         let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap();
@@ -136,13 +138,14 @@ fn a_column_that_was_added_later_is_null_in_what_stands() {
         let old = batch(&[row(2, 0, "b")]);
         let mut arrays = old.columns().to_vec();
         arrays.insert(at, std::sync::Arc::new(arrow::array::StringArray::from(vec!["new"])));
-        let schema = std::sync::Arc::clone(writer.schema());
+        let plan = wider(at);
+        let schema = arrow_schema(&plan.columns, plan.unknown_fields);
         writer.write(arrow::array::RecordBatch::try_new(schema, arrays).unwrap()).unwrap();
         // Nothing in the files that stand has a note: all of them are in the scope of null.
         let null = Scope { equals: vec![(name("note"), ScopeValue::Null)], dates: None };
         let scopes = ReadScopes::AllBut(vec![null]);
         let staged = writer.finish(&scopes, Rewrite::Changed).unwrap();
-        assert_eq!((staged.added, staged.removed, staged.changed_partitions), (1, 0, 1));
+        assert_eq!((staged.added, staged.removed, staged.changed.len()), (1, 0, 1));
         staged.publish(&Value::Null).unwrap();
 
         let csv = support::csv_text(&dir.path().join("csv/p/s/date=2024-07-25/part-0.csv"));
@@ -289,4 +292,39 @@ fn a_scope_over_no_column_of_the_stream_is_refused() {
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
 fn put(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_have_the_keys_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let stands = [row(1, 0, "a"), row(900, 0, "b"), row(7, 1, "c"), row(8, 1, "d")];
+    publish(dir.path(), &BOTH[..1], &run(append(), ReadScopes::Nothing, &stands));
+    // Without its rows, a file still has its statistics and its filter.
+    for day in [25, 26] {
+        let path = dir.path().join(format!("parquet/p/s/date=2024-07-{day}/part-0.parquet"));
+        let file = SerializedFileReader::new(fs::File::open(&path).unwrap()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        for column in file.metadata().row_group(0).columns() {
+            let (start, len) = column.byte_range();
+            let (start, len) = (usize::try_from(start).unwrap(), usize::try_from(len).unwrap());
+            bytes[start..start + len].fill(0xAA);
+        }
+        overwrite(&path, &bytes);
+    }
+    let stage_key = |id| {
+        let destination = support::open(dir.path(), &BOTH[..1]);
+        let mut writer = destination.stream(&stream(append()), 1 << 20).unwrap();
+        writer.write(batch(&[row(id, 9, "new")])).unwrap();
+        writer.finish(&ReadScopes::Nothing, Rewrite::Changed).map(|it| it.added)
+    };
+
+    assert_eq!(stage_key(9).unwrap(), 1, "between 1 and 900, and the filter says no");
+    assert_eq!(stage_key(1_000).unwrap(), 1, "beyond what the statistics say");
+    let err = stage_key(900).unwrap_err();
+    assert!(err.to_string().contains("date=2024-07-25"), "{err}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "somebody else's write")]
+fn overwrite(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
 }

@@ -16,7 +16,7 @@ use super::support::{
 };
 use crate::{
     load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, StagedStream},
-    plan::{FormatPlan, ReplaceScope, WriteMode},
+    plan::{FormatPlan, ReplaceScope, StreamPlan, WriteMode},
 };
 
 const DAY: i64 = 86_400_000_000;
@@ -26,7 +26,7 @@ pub(super) fn merge_by(newest_by: Option<&str>) -> WriteMode {
     WriteMode::Merge { key: vec![name("id")], newest_by: newest_by.map(name) }
 }
 
-fn replace(key: &[&str]) -> WriteMode {
+pub(super) fn replace(key: &[&str]) -> WriteMode {
     let key = key.iter().map(|it| name(it)).collect();
     WriteMode::Replace { scope: ReplaceScope::Slice, key }
 }
@@ -237,7 +237,12 @@ fn identity(_: &Path) -> u64 {
 }
 
 pub(super) fn stage(destination: &Destination, run: &Run) -> StagedStream {
-    let mut writer = destination.stream(&stream(run.mode.clone()), run.budget).unwrap();
+    stage_as(destination, &stream(run.mode.clone()), run)
+}
+
+/// As the stream `plan`, whose write mode is the run's.
+pub(super) fn stage_as(destination: &Destination, plan: &StreamPlan, run: &Run) -> StagedStream {
+    let mut writer = destination.stream(plan, run.budget).unwrap();
     for some in run.rows.chunks(7) {
         writer.write(batch(some)).unwrap();
     }
@@ -285,7 +290,8 @@ fn any_scopes() -> impl Strategy<Value = ReadScopes> {
     ]
 }
 
-fn any_run() -> impl Strategy<Value = (ReadScopes, Rewrite, Vec<TestRow>, usize, usize)> {
+pub(super) fn any_run() -> impl Strategy<Value = (ReadScopes, Rewrite, Vec<TestRow>, usize, usize)>
+{
     (
         any_scopes(),
         prop_oneof![9 => Just(Rewrite::Changed), 1 => Just(Rewrite::All)],
@@ -333,7 +339,7 @@ proptest! {
                     + staged.unchanged + staged.outdated
             );
             let written = staged.files.len();
-            let changed = staged.changed_partitions;
+            let changed = staged.changed.len() as u64;
             prop_assert_eq!(files(dir.path()), before.clone(), "visible before it is published");
             let published = staged.publish(&json!({ "run": at })).unwrap();
             prop_assert_eq!(destination.state(&name("s")).unwrap(), Some(json!({ "run": at })));

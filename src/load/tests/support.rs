@@ -15,12 +15,13 @@ use arrow::{
     },
     datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::{option, prelude::*};
 
 use crate::{
-    load::{Destination, StreamWriter},
+    load::{Destination, Purpose, StreamWriter},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, CsvPlan, DestinationPlan, FormatPlan,
         InstantFormat, JsonPath, MaxRejected, Method, Name, PaginatePlan, PartitionPlan,
@@ -89,6 +90,11 @@ pub(super) fn any_row() -> impl Strategy<Value = TestRow> {
         })
 }
 
+/// The clock of every run.
+pub(super) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(JULY).unwrap()
+}
+
 pub(super) fn append() -> WriteMode {
     WriteMode::Append { key: vec![name("id")] }
 }
@@ -128,6 +134,7 @@ pub(super) fn stream(write: WriteMode) -> StreamPlan {
         write,
         scope: Vec::new(),
         on_gone: crate::plan::OnGone::Keep,
+        deletes: crate::plan::Deletes::Remove,
         guard: crate::plan::GuardPlan::default(),
         partition: PartitionPlan {
             column: name("start"),
@@ -171,7 +178,8 @@ pub(super) fn destination_plan(path: &Path, formats: &[FormatPlan]) -> Destinati
 }
 
 pub(super) fn open(path: &Path, formats: &[FormatPlan]) -> Destination {
-    Destination::open(&destination_plan(path, formats), &name("p"), "r1").unwrap()
+    Destination::open(&destination_plan(path, formats), &name("p"), "r1", now(), Purpose::Publish)
+        .unwrap()
 }
 
 pub(super) fn writer(destination: &Destination) -> StreamWriter {
@@ -224,14 +232,14 @@ pub(super) fn read(path: &Path, format: FormatPlan) -> BTreeMap<String, Vec<Test
     partitions
 }
 
-fn sorted(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn sorted(directory: &Path) -> Vec<PathBuf> {
     let mut list: Vec<PathBuf> =
         fs::read_dir(directory).unwrap().map(|it| it.unwrap().path()).collect();
     list.sort();
     list
 }
 
-fn parquet_rows(path: &Path) -> Vec<TestRow> {
+pub(super) fn parquet_rows(path: &Path) -> Vec<TestRow> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let mut rows = Vec::new();
     for batch in reader.build().unwrap() {

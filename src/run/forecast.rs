@@ -1,0 +1,172 @@
+//! What a run would ask and what it could change, from the state on disk: nothing is sent, nothing is
+//! held.
+//!
+//! ```text
+//! state      cursor 2024-07-24, lookback 1d       issues: one slice, from 2024-07-23
+//!            pending parents TEST-7               worklogs: TEST-7, and one slice a row of `issues`
+//! manifest   181 partitions stand                 any of them, where the slices do not say which
+//! ```
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+use serde::Serialize;
+
+use super::{Publish, RunOptions, check_selection, horizon, selected};
+use crate::{
+    error::Error,
+    extract::{ExtractError, Extractor, ParentValues, Slice, slices},
+    load::Inspection,
+    plan::{Method, Name, Plan, ScopeSource, StreamPlan},
+    state::StreamState,
+};
+
+/// What a run of a pipeline would ask, and what it could change.
+#[derive(Debug, Serialize)]
+pub struct Forecast {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Where it would write.
+    pub output: String,
+    /// Parents before children.
+    pub streams: Vec<StreamForecast>,
+}
+
+/// What a run would ask for one stream.
+#[derive(Debug, Serialize)]
+pub struct StreamForecast {
+    /// The stream.
+    pub stream: String,
+    /// Whether it would be written; otherwise it is read for its children only.
+    pub is_written: bool,
+    /// The stream of which each row that is read makes further slices.
+    pub parent: Option<String>,
+    /// The slices that are known; those of a child are what failed before.
+    pub slices: Vec<String>,
+    /// The fewest requests that these take: one each.
+    pub requests: u64,
+    /// The first of these, without credentials.
+    pub first_request: Option<String>,
+    /// The partitions that stand.
+    pub standing_partitions: u64,
+    /// Those of them that the run can change; nothing where the slices do not say which.
+    pub partitions: Option<Vec<String>>,
+}
+
+/// What a run with these options would do.
+///
+/// # Errors
+///
+/// What would keep the run from starting: state that cannot be read, or that is of another request.
+pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
+    let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
+    let inspection =
+        Inspection::open(&plan.destination.path, &plan.pipeline).map_err(Error::Inspect)?;
+    let chosen = selected(plan, &options.streams);
+    let mut states = HashMap::new();
+    for (stream, publish) in &chosen {
+        let summary = match &inspection {
+            Some(inspection) => inspection.stream(&stream.name).map_err(Error::Inspect)?,
+            None => None,
+        };
+        let stored = summary.map(|it| it.state).unwrap_or_default();
+        let state = StreamState::from_stored(stored)
+            .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
+        check_selection(stream, *publish, state.as_ref(), options)?;
+        states.insert(&stream.name, state);
+    }
+
+    let mut streams = Vec::new();
+    for (stream, publish) in &chosen {
+        let horizon = horizon(options, stream, *publish, &chosen, &states);
+        let parent = stream.slices.parent();
+        let known = match parent {
+            None => slices(&stream.slices, &horizon, &ParentValues::new()),
+            Some(_) => pending(&states, stream)
+                .flat_map(|it| slices(&stream.slices, &horizon, it))
+                .collect(),
+        };
+        let first = known.first().map(|it| extractor.first_request(stream, it)).transpose();
+        let first =
+            first.map_err(|source| Error::Source(Box::new(ExtractError::Request(source))))?;
+        let standing = match &inspection {
+            Some(inspection) => inspection.partitions(&stream.name).map_err(Error::Inspect)?,
+            None => Vec::new(),
+        };
+        streams.push(StreamForecast {
+            stream: stream.name.to_string(),
+            is_written: *publish == Publish::Yes,
+            parent: parent.map(|it| it.stream.to_string()),
+            requests: known.len() as u64,
+            first_request: first.map(|it| {
+                let method = match it.method {
+                    Method::Get => "GET",
+                    Method::Post => "POST",
+                };
+                format!("{method} {}", it.shown())
+            }),
+            standing_partitions: standing.len() as u64,
+            partitions: reach(stream, &known).map(|(first, last)| {
+                standing.into_iter().filter(|it| is_between(it, first, last)).collect()
+            }),
+            slices: known.into_iter().map(|it| it.id).collect(),
+        });
+    }
+    Ok(Forecast {
+        pipeline: plan.pipeline.to_string(),
+        output: plan.destination.path.display().to_string(),
+        streams,
+    })
+}
+
+/// The parents that are asked again whether or not they changed.
+fn pending<'a>(
+    states: &'a HashMap<&Name, Option<StreamState>>,
+    stream: &StreamPlan,
+) -> impl Iterator<Item = &'a ParentValues> {
+    states.get(&stream.name).into_iter().flatten().flat_map(|it| &it.pending)
+}
+
+/// The first and the last date that rows of the slices can have in the column that decides their
+/// partition; `None` where the slices do not say.
+fn reach(stream: &StreamPlan, slices: &[Slice]) -> Option<(NaiveDate, NaiveDate)> {
+    let is_bound = stream.scope.contains(&(stream.partition.column.clone(), ScopeSource::Window));
+    if !is_bound {
+        return None;
+    }
+    let dates: Vec<_> = slices.iter().map(Slice::dates).collect::<Option<_>>()?;
+    Some((dates.iter().map(|it| it.0).min()?, dates.iter().map(|it| it.1).max()?))
+}
+
+/// Whether a partition, such as `date=2024-07`, has a day from `first` to `last`.
+fn is_between(partition: &str, first: NaiveDate, last: NaiveDate) -> bool {
+    let Some((_, value)) = partition.split_once('=') else { return true };
+    let (first, last) = (first.to_string(), last.to_string());
+    let len = value.len().min(first.len());
+    (&first[..len]..=&last[..len]).contains(&&value[..len])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_in_reach_if_one_of_its_days_is() {
+        let date = |month, day| NaiveDate::from_ymd_opt(2024, month, day).unwrap();
+        let (first, last) = (date(7, 30), date(8, 2));
+        for (partition, expected) in [
+            ("date=2024-07-29", false),
+            ("date=2024-07-30", true),
+            ("date=2024-08-02", true),
+            ("date=2024-08-03", false),
+            ("date=2024-07-30T23", true),
+            ("date=2024-07", true),
+            ("date=2024-09", false),
+            ("date=2024", true),
+            ("date=2023", false),
+            ("date=__HIVE_DEFAULT_PARTITION__", false),
+        ] {
+            assert_eq!(is_between(partition, first, last), expected, "{partition}");
+        }
+    }
+}
