@@ -85,6 +85,25 @@ pub enum Error {
         /// Why that one failed.
         source: Box<ExtractError>,
     },
+    /// The budget of the run was used up before all slices of a stream were read.
+    #[error(
+        "stream `{stream}`: {left} of {slices} slices are left for the next run, first `{slice}`; {}",
+        if *.published { "the rest is published" } else { "nothing of it is published" }
+    )]
+    Budget {
+        /// The stream.
+        stream: Name,
+        /// How many were not read.
+        left: u64,
+        /// How many there are.
+        slices: u64,
+        /// The first that was not read.
+        slice: String,
+        /// Whether the others are published.
+        published: bool,
+        /// What is used up.
+        source: Box<ExtractError>,
+    },
     /// More rows would go than a person would expect.
     #[error(
         "stream `{stream}`: {removed} of the {stood} rows that stand in what was read would go, {:.0} % are allowed; nothing of it is published",
@@ -150,6 +169,8 @@ pub enum Error {
         stream: Name,
         /// Its parent.
         parent: Name,
+        /// Whether only the budget of the run keeps the parent from being complete.
+        left: bool,
     },
     /// Too many records did not fit.
     #[error(
@@ -213,6 +234,8 @@ impl Error {
             Self::Source(source)
             | Self::Slices { source, .. }
             | Self::SomeSlices { source, .. } => extract_hint(source),
+            Self::Budget { published: true, .. } | Self::Parent { left: true, .. } => Some("run again to read the rest".into()),
+            Self::Budget { published: false, .. } => Some("run again to read the rest; if that never ends, allow more with `limits.max_requests` and `limits.deadline`, or cut the stream into smaller slices".into()),
             Self::OtherSelection { .. } => Some("export it to an `--output` of its own, or make the dataset what is asked for now with `--full-refresh`".into()),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
@@ -230,7 +253,7 @@ impl Error {
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
             Self::Config(ConfigError::Invalid { .. })
             | Self::Argument { .. }
-            | Self::Parent { .. }
+            | Self::Parent { left: false, .. }
             | Self::State { .. }
             | Self::TooManyRejected { quarantine: None, .. }
             | Self::Write(_)
@@ -250,12 +273,12 @@ impl Error {
             | Self::UnknownStream { .. }
             | Self::NoDestination { .. }
             | Self::OtherSelection { .. } => 3,
-            Self::Source(_) | Self::Slices { .. } | Self::Parent { .. } => 4,
+            Self::Source(_) | Self::Slices { .. } | Self::Parent { left: false, .. } => 4,
             Self::TooManyRejected { .. }
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }
             | Self::WouldBeEmpty { .. } => 5,
-            Self::SomeSlices { .. } => 7,
+            Self::SomeSlices { .. } | Self::Budget { .. } | Self::Parent { left: true, .. } => 7,
             Self::Write(_)
             | Self::Inspect(_)
             | Self::NothingExported { .. }
@@ -315,7 +338,7 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         ExtractError::Capped { .. } => {
             "cut the stream into smaller slices, such as shorter windows or one slice a project"
         }
-        ExtractError::Short { .. } => {
+        ExtractError::Short { .. } | ExtractError::Moved { .. } => {
             "records moved while they were read: run again, or cut the stream into smaller slices"
         }
         ExtractError::Paging(_) => {
@@ -326,6 +349,12 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         }
         ExtractError::Status { status: 429 | 503, .. } => {
             "lower `requests_per_second`, or run at another time"
+        }
+        ExtractError::Status { status: 413 | 504, .. } => {
+            "ask for smaller pages, or for shorter windows"
+        }
+        ExtractError::Exhausted(_) => {
+            "run again after that time, or raise `retry.max_delay_secs` so that the run waits for it"
         }
         ExtractError::Status { .. }
         | ExtractError::Body { .. }

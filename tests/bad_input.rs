@@ -125,7 +125,7 @@ fn every_mistake_in_the_file_is_shown_with_its_place() {
 
     assert_snapshot!(refused(3, &yaml, &[], &SET), @r"
     error: pipeline file `own.yaml` is not valid
-      own.yaml:14:13: source.limits.request_per_second: unknown key `request_per_second`, expected one of `requests_per_second`, `max_in_flight`, `timeout_secs`, `max_response_mb`; did you mean `requests_per_second`?
+      own.yaml:14:13: source.limits.request_per_second: unknown key `request_per_second`, expected one of `requests_per_second`, `max_in_flight`, `timeout_secs`, `max_response_mb`, `max_requests`, `deadline`, `rate_headers`; did you mean `requests_per_second`?
         14 |   limits: { request_per_second: 10000, max_in_flight: 1, max_response_mb: 1 }
            |             ^
       own.yaml:20:17: streams.items.paginate.ofset: unknown choice `ofset`, expected one of `none`, `page`, `offset`, `link`, `token`, `next_url`, `last_record`; did you mean `offset`?

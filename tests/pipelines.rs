@@ -52,6 +52,8 @@ const CONTRACTS: [Contract; 3] = [
             ("since", "CODEARTS_SINCE"),
             ("requests_per_second", "CODEARTS_REQUESTS_PER_SECOND"),
             ("max_in_flight", "CODEARTS_MAX_IN_FLIGHT"),
+            ("max_requests", "CODEARTS_MAX_REQUESTS"),
+            ("deadline", "CODEARTS_DEADLINE"),
         ],
         streams: &[
             Stream {
@@ -99,6 +101,8 @@ const CONTRACTS: [Contract; 3] = [
             ("since", "JIRA_SINCE"),
             ("requests_per_second", "JIRA_REQUESTS_PER_SECOND"),
             ("max_in_flight", "JIRA_MAX_IN_FLIGHT"),
+            ("max_requests", "JIRA_MAX_REQUESTS"),
+            ("deadline", "JIRA_DEADLINE"),
         ],
         streams: &[
             Stream {
@@ -144,6 +148,8 @@ const CONTRACTS: [Contract; 3] = [
             ("days_per_week", "YANDEX_TRACKER_DAYS_PER_WEEK"),
             ("requests_per_second", "YANDEX_TRACKER_REQUESTS_PER_SECOND"),
             ("max_in_flight", "YANDEX_TRACKER_MAX_IN_FLIGHT"),
+            ("max_requests", "YANDEX_TRACKER_MAX_REQUESTS"),
+            ("deadline", "YANDEX_TRACKER_DEADLINE"),
         ],
         streams: &[
             Stream {

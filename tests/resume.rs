@@ -199,6 +199,33 @@ async fn after_a_kill_the_next_run_goes_on() {
     check_resumed("KILL").await;
 }
 
+/// What one night may ask is less than a first export needs: the nights after it read the rest.
+#[tokio::test]
+async fn a_budget_smaller_than_a_first_export_gets_there_night_after_night() {
+    for (pipeline, variable, budget) in [
+        ("yandex_tracker", "YANDEX_TRACKER_MAX_REQUESTS", 40),
+        ("jira_timesheet", "JIRA_MAX_REQUESTS", 150),
+        ("codearts_req", "CODEARTS_MAX_REQUESTS", 30),
+    ] {
+        let site = Site::new(pipeline).await;
+        let expected = tables(&site.simulator, pipeline, site.first);
+        let mut codes = Vec::new();
+        while codes.last() != Some(&0) {
+            site.simulator.clear_requests();
+            let mut run = site.command(&site.file());
+            let ended = Exported::of(&run.env(variable, budget.to_string()).output().unwrap());
+            let sent = site.simulator.requests().len();
+
+            codes.push(ended.code.unwrap());
+            let is_expected = matches!(ended.code, Some(0 | 7)) && sent <= budget;
+            assert!(is_expected, "{pipeline}: {codes:?}, {sent} requests: {}", ended.stderr);
+            assert!(codes.len() < 15, "{pipeline}: {}", ended.stderr);
+        }
+        assert!(codes.len() > 1, "{pipeline}: one run was enough");
+        site.check_tables(&expected);
+    }
+}
+
 #[tokio::test]
 async fn a_second_interrupt_stops_at_once() {
     let site = Site::new("yandex_tracker").await;

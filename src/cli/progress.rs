@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::run::{Progress, StreamProgress};
@@ -67,10 +68,20 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
     if retries > 0 {
         let _ = write!(text, "  {retries} retries, {waits} s waited");
     }
+    if let Some(until) = resumes_at(count(&stream.source.resumes_at)) {
+        let _ = write!(text, "  rate limit: resumes at {} UTC", until.format("%H:%M:%S"));
+    }
     if stream.is_done.load(Relaxed) {
         text.push_str("  done");
     }
     bar.set_message(text);
+}
+
+/// When requests go on, while that is ahead.
+fn resumes_at(seconds: u64) -> Option<DateTime<Utc>> {
+    #[expect(clippy::disallowed_methods, reason = "a person looks at it now")]
+    let now = Utc::now();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0).filter(|it| *it > now)
 }
 
 /// Takes the bars off the screen, so that the closing table stands alone.
@@ -80,5 +91,19 @@ impl Drop for ClearOnDrop<'_> {
     fn drop(&mut self) {
         // A terminal that is gone needs no clearing.
         let _ = self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_shown_while_it_is_ahead() {
+        assert_eq!(resumes_at(0), None);
+        assert_eq!(resumes_at(1_721_908_800), None, "that was in 2024");
+        let far = resumes_at(32_503_680_000).map(|it| it.to_string());
+        assert_eq!(far.as_deref(), Some("3000-01-01 00:00:00 UTC"));
+        assert_eq!(resumes_at(u64::MAX), None);
     }
 }

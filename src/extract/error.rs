@@ -1,6 +1,6 @@
 //! Why a slice could not be read to its end.
 
-use super::{RequestError, SendError, StuckPaging, UnreadableBody};
+use super::{Exhausted, RequestError, SendError, StuckPaging, UnreadableBody};
 use crate::plan::JsonPath;
 
 /// Why a slice could not be read to its end.
@@ -88,6 +88,14 @@ pub enum ExtractError {
         /// What arrived.
         found: u64,
     },
+    /// The API's own total changed while pages of records without a key were read, again and again.
+    #[error("the API's total moved between {from} and {to} while its pages were read")]
+    Moved {
+        /// The smallest total.
+        from: u64,
+        /// The largest.
+        to: u64,
+    },
     /// More records than the API gives, in a window that cannot be cut further.
     #[error(
         "the API counts {total} records here, more than it gives, and the slice cannot be cut further"
@@ -96,12 +104,44 @@ pub enum ExtractError {
         /// The API's own total.
         total: u64,
     },
+    /// Nothing more is asked in this run.
+    #[error(transparent)]
+    Exhausted(Exhausted),
     /// The run was stopped, or another slice met an error that holds for all.
     #[error("not read, because the run stops")]
     Stopped,
 }
 
 impl ExtractError {
+    /// Whether a smaller page might come where this one did not.
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { status: 413 | 504, .. }
+                | Self::Send { source: SendError::TooLarge { .. }, .. }
+        )
+    }
+
+    /// Whether the server may have answered with a page that did not arrive.
+    pub(super) fn may_have_lost_a_page(&self) -> bool {
+        match self {
+            Self::Send { source: SendError::Timeout { .. } | SendError::Broken { .. }, .. }
+            | Self::Body { .. } => true,
+            Self::Status { status, .. } => matches!(status, 500 | 502 | 504 | 520..=524),
+            _ => false,
+        }
+    }
+
+    /// Whether the error says why something was not read, not only that it was left.
+    pub fn is_cause(&self) -> bool {
+        !matches!(self, Self::Stopped | Self::Exhausted(_))
+    }
+
+    /// Whether the pipeline itself says that this is left for another run.
+    pub fn is_declared(&self) -> bool {
+        matches!(self, Self::Exhausted(reason) if reason.is_declared())
+    }
+
     /// Whether every other request of the source would fail in the same way.
     pub fn holds_for_all(&self) -> bool {
         match self {
@@ -124,7 +164,9 @@ impl ExtractError {
             | Self::NoRecords { .. }
             | Self::Paging(_)
             | Self::Short { .. }
-            | Self::Capped { .. } => false,
+            | Self::Moved { .. }
+            | Self::Capped { .. }
+            | Self::Exhausted(_) => false,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Ledger {
     seen: HashSet<u64>,
     page_texts: HashSet<u64>,
     total: Option<u64>,
+    /// The smallest and the largest total that pages named.
+    totals: Option<(u64, u64)>,
 }
 
 /// What a page brought.
@@ -43,6 +45,14 @@ pub enum Verdict {
         /// What arrived, without repetitions.
         found: u64,
     },
+    /// The API's total was another one on a later page, and it cannot be told whether a record that
+    /// moved to another page is there twice, or not at all.
+    Moved {
+        /// The smallest total.
+        from: u64,
+        /// The largest.
+        to: u64,
+    },
 }
 
 impl Ledger {
@@ -57,6 +67,10 @@ impl Ledger {
         self.records += facts.records;
         // The total moves while pages are read; the latest is the closest to what is there.
         self.total = total.or(self.total);
+        if let Some(total) = total {
+            let (least, most) = self.totals.unwrap_or((total, total));
+            self.totals = Some((least.min(total), most.max(total)));
+        }
         if facts.identities.is_empty() {
             return PageNews::New;
         }
@@ -96,16 +110,24 @@ impl Ledger {
         self.total
     }
 
+    /// Between which values the API's own total moved, if it did.
+    pub(super) fn moved(&self) -> Option<Verdict> {
+        self.totals.filter(|(from, to)| from != to).map(|(from, to)| Verdict::Moved { from, to })
+    }
+
     /// Whether everything arrived.
     pub(super) fn verdict(&self) -> Verdict {
-        match self.total {
+        match self.totals {
             None => Verdict::Unreconciled,
-            Some(expected) if self.distinct() < expected => {
+            // Of a total that went down: a record that is gone may have drawn another one to a page
+            // that was read already.
+            Some((_, expected)) if self.distinct() < expected => {
                 Verdict::Short { expected, found: self.distinct() }
             }
             // Among so many records repetitions could stand for missing ones.
             Some(_) if self.is_too_large => Verdict::Unreconciled,
-            Some(_) => Verdict::Complete,
+            Some(_) if self.keyed => Verdict::Complete,
+            Some(_) => self.moved().unwrap_or(Verdict::Complete),
         }
     }
 }
@@ -147,6 +169,30 @@ mod tests {
         ledger.add(&page(&[2, 3]), Some(4));
 
         assert_eq!(ledger.verdict(), Verdict::Short { expected: 4, found: 3 });
+    }
+
+    #[test]
+    fn a_record_that_a_delete_drew_to_an_earlier_page_is_missed() {
+        // 1, 2 of five; then 1 goes, and the second page starts with 4.
+        let mut ledger = Ledger::new(true);
+        ledger.add(&page(&[1, 2]), Some(5));
+        ledger.add(&page(&[4, 5]), Some(4));
+
+        assert_eq!(ledger.verdict(), Verdict::Short { expected: 5, found: 4 });
+    }
+
+    #[test]
+    fn a_total_that_changes_counts_only_where_records_can_be_told_apart() {
+        for (keyed, expected) in
+            [(true, Verdict::Complete), (false, Verdict::Moved { from: 4, to: 5 })]
+        {
+            let mut ledger = Ledger::new(keyed);
+            ledger.add(&page(&[1, 2]), Some(4));
+            ledger.add(&page(&[3, 4]), None);
+            ledger.add(&page(&[5]), Some(5));
+
+            assert_eq!(ledger.verdict(), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Slice --request--> GET /v2/issues/get-record?issue_id=6505032&offset=0&limit=100
+//!       --budget---> may still be sent in this run
 //!       --pace-----> waits for its turn
 //!       --send-----> 200, headers, body
 //!       --reader---> facts (records, total, token), and whatever the reader makes of the body
@@ -14,11 +15,15 @@
 //! parsed once. It does not know columns, files or cursors.
 
 mod auth;
+mod budget;
 mod error;
 mod ledger;
 mod pace;
+mod page_size;
 mod paginate;
+mod quota;
 mod redact;
+mod relief;
 mod request;
 mod respond;
 mod send;
@@ -27,13 +32,14 @@ mod slice;
 use std::{
     borrow::Cow,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
 pub use auth::{InvalidCredential, LogInError};
+pub use budget::{Exhausted, Moment};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -46,10 +52,12 @@ use crate::plan::{
     StreamPlan,
 };
 use auth::Auth;
+use budget::Budget;
 use ledger::{Ledger, PageNews};
 use pace::Pace;
-use paginate::{Ask, Next, Paginator};
+use paginate::{Ask, Next, Paginator, Shrunk};
 use redact::{detail, text, title};
+use relief::{Missing, Relief};
 use request::Request;
 use respond::{Listed, Response};
 use send::{Answer, Sender};
@@ -130,6 +138,10 @@ pub struct Counters {
     pub turn_micros: AtomicU64,
     /// Microseconds that requests waited to be sent again.
     pub retry_micros: AtomicU64,
+    /// How often smaller pages were asked for, because one was too much.
+    pub shrinks: AtomicU64,
+    /// Until when the server wants no requests, in seconds since 1970-01-01 UTC; 0 for never.
+    pub resumes_at: AtomicU64,
 }
 
 /// Reads slices of one source.
@@ -140,6 +152,9 @@ pub struct Extractor {
     sender: Sender,
     auth: Auth,
     pace: Pace,
+    budget: Budget,
+    /// Whether a page has come.
+    has_answered: AtomicBool,
     draining: AtomicBool,
     stopped: AtomicBool,
     stop: tokio::sync::Notify,
@@ -160,6 +175,8 @@ impl Extractor {
             sender,
             auth,
             pace: Pace::new(&plan.source.limits),
+            budget: Budget::new(&plan.source.limits, plan.source.retry.max_delay),
+            has_answered: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
@@ -180,6 +197,11 @@ impl Extractor {
     pub fn stop(&self) {
         self.stopped.store(true, Relaxed);
         self.stop.notify_waiters();
+    }
+
+    /// Why nothing more is asked in this run, once that is so.
+    pub fn exhausted(&self) -> Option<&Exhausted> {
+        self.budget.used_up()
     }
 
     /// The first request of a slice, for showing what a run would do.
@@ -214,17 +236,23 @@ impl Extractor {
                 SliceEnd::Failed(err) => SliceEnd::Failed(redact::redacted(err, &self.redactor)),
                 other => other,
             };
-            let SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } = end else {
-                return end;
+            let err = match end {
+                SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } => {
+                    ExtractError::Short { expected, found }
+                }
+                SliceEnd::Read { verdict: Verdict::Moved { from, to }, .. } => {
+                    ExtractError::Moved { from, to }
+                }
+                _ => return end,
             };
             // Records that moved between pages while they were read are found by a smaller window,
             // or by reading again.
-            warn!(slice = %slice.id, expected, found, reading, "fewer records than the API's total");
+            warn!(slice = %slice.id, reading, "{err}");
             if let Some(halves) = slice.split() {
                 return SliceEnd::Split(Box::new(halves));
             }
             if reading == MAX_READINGS {
-                return SliceEnd::Failed(ExtractError::Short { expected, found });
+                return SliceEnd::Failed(err);
             }
             reading += 1;
         }
@@ -240,12 +268,26 @@ impl Extractor {
         let mut paginator = Paginator::new(&stream.paginate);
         let mut ledger = Ledger::new(!stream.key().is_empty());
         let mut ask = paginator.first();
+        let mut restarts = 0;
         loop {
-            let page = match self.page(stream, slice, &ask, reader, counters).await {
+            let asked = Asked { stream, slice, ask: &ask, paginator: &paginator };
+            let page = match self.page(asked, reader, counters).await {
                 Ok(PageEnd::Page(page)) => page,
                 Ok(PageEnd::Gone) => return SliceEnd::Gone,
                 Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
-                Err(err) => return SliceEnd::Failed(err),
+                Err(err) => {
+                    let paginator = &mut paginator;
+                    let missing = Missing { slice, paginator, ask: &ask, restarts: &mut restarts };
+                    match self.relieve(err, missing, counters) {
+                        Ok(Relief::Ask(next)) => ask = next,
+                        Ok(Relief::Restart(first)) => {
+                            ledger = Ledger::new(!stream.key().is_empty());
+                            ask = first;
+                        }
+                        Err(err) => return SliceEnd::Failed(err),
+                    }
+                    continue;
+                }
             };
             let Page { facts, headers, output } = *page;
             let step = paginator.total(&facts, &headers).and_then(|total| {
@@ -264,7 +306,15 @@ impl Extractor {
                         None => SliceEnd::Failed(ExtractError::Capped { total }),
                     };
                 }
-                Err(err) => return SliceEnd::Failed(ExtractError::Paging(err)),
+                Err(err) => {
+                    // As many records as a page has came before it: they moved, it is no loop.
+                    let moved = ledger.moved().filter(|_| err.is_repetition());
+                    let (pages, records) = (ledger.pages(), ledger.records());
+                    return match moved {
+                        Some(verdict) => SliceEnd::Read { verdict, pages, records },
+                        None => SliceEnd::Failed(ExtractError::Paging(err)),
+                    };
+                }
             };
             debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
             // A page that only repeats what is known ends some APIs; its records are there already.
@@ -288,18 +338,19 @@ impl Extractor {
     /// Asks for one page until it is there, or it is clear that it will not come.
     async fn page<R: PageReader>(
         &self,
-        stream: &StreamPlan,
-        slice: &Slice,
-        ask: &Ask,
+        asked: Asked<'_>,
         reader: &R,
         counters: &Counters,
     ) -> Result<PageEnd<R::Output>, ExtractError> {
+        let Asked { stream, slice, ask, paginator } = asked;
         let request = self.request(stream, slice, ask).map_err(ExtractError::Request)?;
         let retry = &self.source.retry;
         let mut attempts = 0;
         loop {
             attempts += 1;
+            self.budget.take().map_err(ExtractError::Exhausted)?;
             let answer = self.send(&request, counters).await;
+            let asked = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
                 Err(source) => return Err(ExtractError::Send { attempts, source }),
@@ -315,19 +366,21 @@ impl Extractor {
             if matches!(status, Some(429 | 503)) {
                 self.pace.slow_down();
             }
-            if attempts >= retry.max_attempts {
+            let shrinks = failure.is_too_much() && paginator.can_shrink();
+            let restarts = failure.may_have_lost_a_page() && paginator.is_moved_by_asking();
+            if attempts >= retry.max_attempts && !shrinks {
                 return Err(failure);
             }
-            let response = response.as_ref().map(|it| (it.status, it.headers.as_slice()));
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a date in `Retry-After` is on the server's clock, which is now"
-            )]
-            let now = SystemTime::now();
-            let wait = respond::delay(retry, attempts, response, now, fastrand::f64());
+            let asked = asked.map_err(ExtractError::Exhausted)?;
+            let wait = asked.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
+            self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
+            if shrinks || restarts {
+                self.budget.rest(wait).await;
+                return Err(failure);
+            }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
             counters.retries.fetch_add(1, Relaxed);
-            tokio::time::sleep(wait).await;
+            self.budget.rest(wait).await;
             counters.retry_micros.fetch_add(micros(wait), Relaxed);
         }
     }
@@ -394,7 +447,10 @@ impl Extractor {
                 if is_web_page(answer) {
                     let detail = title(&self.redactor.redact(&text(&answer.body)));
                     let detail = detail.map(|it| format!(": {it}")).unwrap_or_default();
-                    return Err(Judged::Final(ExtractError::WebPage { url, detail }));
+                    let err = ExtractError::WebPage { url, detail };
+                    // Where the log-in holds, it is what a proxy says in between.
+                    let may_pass = self.has_answered.load(Relaxed);
+                    return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
                 }
                 if let Some(reason) =
                     answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
@@ -422,7 +478,7 @@ impl Extractor {
             Outcome::Ok => {}
             other => return self.not_a_page(other, request, answer, attempts),
         }
-        if let Some(found) = facts.records_missing.clone() {
+        if let Some(found) = facts.records_missing.clone().filter(|_| answer.status != 204) {
             let path = match &stream.records.shape {
                 RecordsShape::Records | RecordsShape::Map => stream.records.path.clone(),
                 RecordsShape::Stringified(inner) if inner.is_root() => stream.records.path.clone(),
@@ -431,6 +487,7 @@ impl Extractor {
             return Err(Judged::Final(ExtractError::NoRecords { url, path, found }));
         }
         self.pace.speed_up();
+        self.has_answered.store(true, Relaxed);
         Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
     }
 
@@ -455,7 +512,7 @@ impl Extractor {
             }
             Outcome::Ok | Outcome::Fail => Err(Judged::Final(match status {
                 401 => ExtractError::Unauthorized { url, status, detail },
-                300..=399 => {
+                300..=399 if answer.header("location").is_some() => {
                     let location = answer.header("location").unwrap_or_default();
                     let location = location.split('?').next().unwrap_or_default().to_owned();
                     let target = request.url.join(&location);
@@ -483,6 +540,15 @@ impl Extractor {
         let SourcePlan { base_url, headers, .. } = &self.source;
         request::request(base_url, headers, &stream.request, &slice.context, &slice.params, ask)
     }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    stream: &'a StreamPlan,
+    slice: &'a Slice,
+    ask: &'a Ask,
+    paginator: &'a Paginator<'a>,
 }
 
 /// What a request for a page ended with.

@@ -29,6 +29,8 @@ pub(super) struct Pace {
 struct State {
     /// When the next request may start.
     next_start: Instant,
+    /// Until when the server wants none.
+    held_until: Instant,
     in_flight: usize,
     /// How many may be in flight; a fraction that grows slowly.
     window: f64,
@@ -47,7 +49,12 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
         let window = most as f64;
         Self {
-            state: Mutex::new(State { next_start: Instant::now(), in_flight: 0, window }),
+            state: Mutex::new(State {
+                next_start: Instant::now(),
+                held_until: Instant::now(),
+                in_flight: 0,
+                window,
+            }),
             freed: Notify::new(),
             gap: Duration::from_secs_f64(1.0 / limits.requests_per_second),
             most,
@@ -67,6 +74,10 @@ impl Pace {
         // From here on the place is held, even if this future is dropped while it sleeps.
         let turn = Turn { pace: self };
         sleep_until(start).await;
+        // Meanwhile the server may have asked for a pause.
+        while let Some(later) = self.postponed() {
+            sleep_until(later).await;
+        }
         (turn, asked.elapsed())
     }
 
@@ -84,6 +95,24 @@ impl Pace {
         let start = state.next_start.max(Instant::now());
         state.next_start = start + self.gap;
         Some(start)
+    }
+
+    fn postponed(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        if state.held_until <= Instant::now() {
+            return None;
+        }
+        let start = state.next_start.max(state.held_until);
+        state.next_start = start + self.gap;
+        Some(start)
+    }
+
+    /// Lets no request start for so long, at most a day.
+    pub(super) fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(Duration::from_hours(24));
+        let mut state = self.lock();
+        state.held_until = state.held_until.max(until);
+        state.next_start = state.next_start.max(until);
     }
 
     /// Takes an answer that says "too much": half as many at once.
@@ -125,6 +154,9 @@ mod tests {
             max_in_flight,
             timeout: Duration::from_secs(1),
             max_response_bytes: 1,
+            max_requests: None,
+            deadline: None,
+            rate_headers: None,
         }
     }
 
@@ -150,6 +182,27 @@ mod tests {
         drop(first);
 
         assert!(tokio::time::timeout(Duration::from_secs(5), pace.turn()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_starts_while_the_server_wants_none() {
+        let pace = Pace::new(&limits(10.0, 8));
+        let start = Instant::now();
+        drop(pace.turn().await);
+
+        // The second request has its turn already when the pause is asked for.
+        let second = pace.turn();
+        let hold = async {
+            tokio::task::yield_now().await;
+            pace.hold(Duration::from_secs(30));
+            pace.hold(Duration::from_secs(2));
+        };
+        let ((turn, waited), ()) = tokio::join!(second, hold);
+        drop(turn);
+        drop(pace.turn().await);
+
+        assert_eq!(waited.as_secs(), 30);
+        assert_eq!(start.elapsed().as_millis(), 30_100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::ledger::{Ledger, PageNews};
+use super::{
+    ledger::{Ledger, PageNews},
+    page_size::{self, Position, Smaller},
+};
 use crate::plan::{PageFacts, PageScheme, PaginatePlan, Placement, Signal, Signals, value_text};
 
 /// What the next request has that the slice's own request has not.
@@ -28,6 +31,15 @@ pub(super) enum Next {
     Page(Ask),
     /// Nothing: this was the last one.
     End,
+}
+
+/// How to go on with smaller pages.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shrunk {
+    /// At the same place.
+    Ask(Ask),
+    /// With the first page.
+    Restart(Ask),
 }
 
 /// Why paging cannot go on.
@@ -77,6 +89,13 @@ pub enum StuckPaging {
     },
 }
 
+impl StuckPaging {
+    /// Whether a page had nothing new.
+    pub(super) fn is_repetition(&self) -> bool {
+        matches!(self, Self::RepeatedPage { .. })
+    }
+}
+
 /// The position in the pages of one slice.
 #[derive(Debug)]
 pub(super) struct Paginator<'a> {
@@ -87,6 +106,9 @@ pub(super) struct Paginator<'a> {
     returned: u64,
     size: Option<u64>,
     tokens: HashSet<String>,
+    /// Whether two tokens in a row were different: then each one leads to one page.
+    has_new_tokens: Option<bool>,
+    last_token: Option<Value>,
 }
 
 /// The headers of a response, as far as paging reads them: names in lower case.
@@ -96,13 +118,21 @@ impl<'a> Paginator<'a> {
     /// Stands before the first page.
     pub(super) fn new(plan: &'a PaginatePlan) -> Self {
         let size = plan.size.as_ref().map(|it| it.size);
-        Self { plan, page: 0, returned: 0, size, tokens: HashSet::new() }
+        Self {
+            plan,
+            page: 0,
+            returned: 0,
+            size,
+            tokens: HashSet::new(),
+            has_new_tokens: None,
+            last_token: None,
+        }
     }
 
     /// What the first request has.
     pub(super) fn first(&self) -> Ask {
         let start = match &self.plan.scheme {
-            PageScheme::Number { param, start } | PageScheme::Offset { param, start, max: _ } => {
+            PageScheme::Number { param, start } | PageScheme::Offset { param, start, .. } => {
                 Some((param.clone(), Value::from(*start)))
             }
             PageScheme::Single
@@ -128,7 +158,9 @@ impl<'a> Paginator<'a> {
         let Signals { cap, .. } = self.plan.signals;
         let reachable = match &self.plan.scheme {
             PageScheme::Offset { max: Some(max), start, .. } => {
-                Some(max.saturating_sub(*start) + self.size.unwrap_or(0))
+                // The last page starts at a multiple of the size, too.
+                let (last, size) = (max.saturating_sub(*start), self.size.unwrap_or(1).max(1));
+                Some(last - last % size + size)
             }
             _ => None,
         };
@@ -190,18 +222,14 @@ impl<'a> Paginator<'a> {
             PageScheme::Number { param, start } => {
                 Ask { params: vec![(param.clone(), Value::from(start + self.page))], url: None }
             }
-            PageScheme::Offset { param, start, max } => {
+            PageScheme::Offset { param, start, max, multiple_of_size } => {
                 let offset = start + self.returned;
                 if let Some(max) = max.filter(|it| offset > *it) {
                     return Err(StuckPaging::BeyondLargestOffset { offset, max });
                 }
-                // A server may lower the page size; APIs that want a multiple of it as offset then
-                // take the size that they chose themselves.
-                if let Some(size) = self.size.as_mut()
-                    && !self.returned.is_multiple_of(*size)
-                    && facts.records > 0
-                {
-                    *size = facts.records;
+                // A server may lower the page size without a word.
+                if let Some(size) = self.size.as_mut().filter(|_| *multiple_of_size) {
+                    *size = page_size::fitting(self.returned, *size);
                 }
                 Ask { params: vec![(param.clone(), Value::from(offset))], url: None }
             }
@@ -225,7 +253,10 @@ impl<'a> Paginator<'a> {
                 let Some(token) = value(from, facts, headers).filter(|it| !is_absent(it)) else {
                     return Ok(Next::End);
                 };
-                if !*may_repeat {
+                if *may_repeat {
+                    self.has_new_tokens = self.last_token.as_ref().map(|it| *it != token);
+                    self.last_token = Some(token.clone());
+                } else {
                     self.unseen(&value_text(&token))?;
                 }
                 Ask { params: vec![(param.clone(), token)], url: None }
@@ -250,6 +281,53 @@ impl<'a> Paginator<'a> {
         };
         let params = ask.params.into_iter().chain(self.size_param()).collect();
         Ok(Next::Page(Ask { params, url: None }))
+    }
+
+    /// Whether asking again for a page that got lost on its way might give the one after it: the
+    /// server itself moves on, because one token leads through all pages.
+    pub(super) fn is_moved_by_asking(&self) -> bool {
+        matches!(self.plan.scheme, PageScheme::Token { may_repeat: true, .. })
+            && self.page > 0
+            && self.has_new_tokens != Some(true)
+    }
+
+    /// Whether the server can be asked for smaller pages than so far.
+    pub(super) fn can_shrink(&self) -> bool {
+        self.size_param().is_some() && self.size.is_some_and(|it| it > 1)
+    }
+
+    /// Asks for less than `ask` did, with the new size; `None` where it cannot be less.
+    pub(super) fn shrink(&mut self, ask: &Ask) -> Option<(Shrunk, u64)> {
+        let size_param = self.size_param().map(|(param, _)| param)?;
+        let at = Position { page: self.page, returned: self.returned };
+        match page_size::smaller(&self.plan.scheme, at, self.size?)? {
+            Smaller::Here { size, page } => {
+                self.size = Some(size);
+                self.page = page;
+                let mut ask = ask.clone();
+                for (param, value) in &mut ask.params {
+                    if *param == size_param {
+                        *value = Value::from(size);
+                    }
+                    if let PageScheme::Number { param: number, start } = &self.plan.scheme
+                        && param == number
+                    {
+                        *value = Value::from(start + page);
+                    }
+                }
+                Some((Shrunk::Ask(ask), size))
+            }
+            Smaller::FromStart { size } => {
+                self.size = Some(size);
+                Some((Shrunk::Restart(self.restart()), size))
+            }
+        }
+    }
+
+    /// Stands before the first page again, with pages of the same size, and asks for it.
+    pub(super) fn restart(&mut self) -> Ask {
+        *self = Self { size: self.size, ..Self::new(self.plan) };
+        self.first()
     }
 
     fn unseen(&mut self, token: &str) -> Result<(), StuckPaging> {

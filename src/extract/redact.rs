@@ -75,7 +75,9 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             | StuckPaging::BeyondLargestOffset { offset: _, max: _ } => {}
         },
         ExtractError::Short { expected: _, found: _ }
+        | ExtractError::Moved { from: _, to: _ }
         | ExtractError::Capped { total: _ }
+        | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}
     }
     err

@@ -1,7 +1,7 @@
-//! What a response means, and how long to wait before asking again. Pure: the clock and the random
-//! number are arguments.
+//! What a response means, and how long to wait before asking again. Pure: the random
+//! number is an argument.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -69,38 +69,12 @@ fn default(status: u16, listed: Listed) -> Outcome {
     }
 }
 
-/// How long to wait before the next try.
-///
-/// `Retry-After` counts on 429 and 503 only (Jira sends it on successes too). Without it the wait
-/// is exponential with full jitter: `random` is uniform in `0.0..1.0`.
-pub(super) fn delay(
-    retry: &RetryPlan,
-    failures: u32,
-    response: Option<(u16, &[(String, String)])>,
-    now: SystemTime,
-    random: f64,
-) -> Duration {
-    let asked = response.and_then(|(status, headers)| retry_after(status, headers, now));
-    if let Some(asked) = asked {
-        return asked.min(retry.max_delay);
-    }
+/// How long to wait before the next try, where the server does not say it: exponential with full jitter,
+/// `random` being uniform in `0.0..1.0`.
+pub(super) fn delay(retry: &RetryPlan, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(20);
     let ceiling = (FIRST_DELAY * 2u32.pow(doublings)).min(retry.max_delay);
     ceiling.mul_f64(random)
-}
-
-/// What `Retry-After` asks for, as seconds or as a date (RFC 9110, 10.2.3).
-fn retry_after(status: u16, headers: &[(String, String)], now: SystemTime) -> Option<Duration> {
-    if status != 429 && status != 503 {
-        return None;
-    }
-    let (_, value) = headers.iter().find(|(name, _)| name == "retry-after")?;
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -157,33 +131,10 @@ mod tests {
         check(501, &json!({}), Listed::No, Outcome::Fail);
     }
 
-    #[track_caller]
-    fn check_delay(status: u16, retry_after: &str, expected_secs: u64) {
-        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_mins(2) };
-        let headers = [("retry-after".to_owned(), retry_after.to_owned())];
-        let now = httpdate::parse_http_date("Thu, 25 Jul 2024 00:00:00 GMT").unwrap();
-        let waited = delay(&retry, 1, Some((status, &headers)), now, 0.0);
-        assert_eq!(waited, Duration::from_secs(expected_secs), "{status} {retry_after}");
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_bounded() {
-        check_delay(429, "7", 7);
-        check_delay(503, "Thu, 25 Jul 2024 00:00:30 GMT", 30);
-        check_delay(429, "Wed, 24 Jul 2024 00:00:00 GMT", 0);
-        check_delay(429, "86400", 120);
-    }
-
-    #[test]
-    fn retry_after_counts_on_429_and_503_only() {
-        check_delay(500, "7", 0);
-        check_delay(429, "soon", 0);
-    }
-
     #[test]
     fn waits_double_up_to_the_longest_with_full_jitter() {
         let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(3) };
-        let wait = |failures, random| delay(&retry, failures, None, SystemTime::UNIX_EPOCH, random);
+        let wait = |failures, random| delay(&retry, failures, random);
 
         assert_eq!(wait(1, 0.0), Duration::ZERO);
         assert_eq!(wait(1, 0.5), Duration::from_millis(250));

@@ -164,6 +164,9 @@ impl SendError {
     }
 }
 
+/// Bytes of a body that is not a page, after which no more of it is read.
+const LONGEST_ERROR: usize = 256 << 10;
+
 /// The headers of a response over HTTP/2. A token of Huawei's IAM comes in a header of up to 32 KiB,
 /// which is more than the client takes by itself.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
@@ -211,12 +214,22 @@ impl Sender {
             })
             .collect();
         let limit = self.max_response_bytes;
+        let is_page = response.status().is_success();
+        let too_large = || SendError::TooLarge { url: shown.clone(), limit };
+        let announced = response.content_length().unwrap_or_default();
+        if is_page && announced > limit {
+            return Err(too_large());
+        }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if (body.len() + chunk.len()) as u64 > limit {
-                return Err(SendError::TooLarge { url: shown, limit });
+            if (body.len() + chunk.len()) as u64 > limit && is_page {
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
+            // Of an error the start says what is wrong; its status counts, whatever follows.
+            if !is_page && body.len() > LONGEST_ERROR {
+                break;
+            }
         }
         Ok(Answer { status, headers, body: body.freeze(), explained: None })
     }

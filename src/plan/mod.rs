@@ -90,7 +90,7 @@ pub struct TlsPlan {
 }
 
 /// How fast to ask, and how much to take.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Requests started in any second.
     pub requests_per_second: f64,
@@ -100,6 +100,34 @@ pub struct Limits {
     pub timeout: Duration,
     /// The largest body that is taken, after decompression.
     pub max_response_bytes: u64,
+    /// Requests of one run, repetitions included.
+    pub max_requests: Option<u64>,
+    /// From the start of a run until it asks for nothing more.
+    pub deadline: Option<Duration>,
+    /// Where responses say what is left of the server's own limit.
+    pub rate_headers: Option<RateHeaders>,
+}
+
+/// The headers that say what is left of a server's rate limit; their names in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateHeaders {
+    /// Requests that are left.
+    pub remaining: String,
+    /// When there are some again.
+    pub reset: String,
+    /// How that is written.
+    pub reset_format: ResetFormat,
+}
+
+/// How the end of a rate limit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetFormat {
+    /// Seconds from now.
+    DeltaSeconds,
+    /// Seconds since 1970-01-01 UTC.
+    EpochSeconds,
+    /// `2024-07-25T09:42:06Z`.
+    Rfc3339,
 }
 
 /// What to do about failures that may pass.
@@ -107,7 +135,7 @@ pub struct Limits {
 pub struct RetryPlan {
     /// Tries of one request, the first included.
     pub max_attempts: u32,
-    /// The longest wait between two tries.
+    /// The longest wait between two tries, and the longest that a server may ask for.
     pub max_delay: Duration,
 }
 

@@ -206,6 +206,8 @@ pub enum PageScheme {
         start: u64,
         /// The largest value that the API takes.
         max: Option<u64>,
+        /// Whether the API takes only multiples of the page size.
+        multiple_of_size: bool,
     },
     /// A `Link` header with `rel="next"`.
     Link {

@@ -202,8 +202,16 @@ pub async fn run(
 
 /// Leaves what a run leaves beside its data: its report, and no slices that nobody needs any more.
 fn keep(destination: &Destination, report: &RunReport) -> Result<(), Error> {
-    // What could not be written is not fetched again; everything else is settled.
-    if !report.streams.iter().any(|it| matches!(it.error, Some(Error::Write(_)))) {
+    // What could not be written, or was left for the next run, is not fetched again; everything
+    // else is settled.
+    let is_open = |it: &StreamReport| {
+        it.status == StreamStatus::Failed
+            && matches!(
+                it.error,
+                Some(Error::Write(_) | Error::Budget { .. } | Error::Parent { left: true, .. })
+            )
+    };
+    if !report.streams.iter().any(is_open) {
         destination.forget_all().map_err(Error::Write)?;
     }
     let json =

@@ -418,6 +418,8 @@ fn may_be_cut_off(err: &BodyError, body: &[u8]) -> bool {
         BodyError::Syntax { offset, .. } | BodyError::NotUtf8 { offset } => {
             *offset >= body.len() || !(body.ends_with(b"}") || body.ends_with(b"]"))
         }
+        // Nothing at all is what is left of a body that broke off before it began.
+        BodyError::Empty => true,
         _ => false,
     }
 }

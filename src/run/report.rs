@@ -39,6 +39,8 @@ pub struct StreamReport {
     pub requests: u64,
     /// Requests that were sent again.
     pub retries: u64,
+    /// How often smaller pages were asked for, because one was too much.
+    pub smaller_pages: u64,
     /// Bytes of bodies, after decompression.
     pub bytes_read: u64,
     /// Pages read.

@@ -189,7 +189,7 @@ impl SliceLoop<'_> {
                     Verdict::Complete => counts.complete += 1,
                     Verdict::Unreconciled => counts.unreconciled += 1,
                     // `Extractor::read` settles these itself.
-                    Verdict::Short { .. } => counts.failed += 1,
+                    Verdict::Short { .. } | Verdict::Moved { .. } => counts.failed += 1,
                 }
                 // What did not fit may be what stands: nothing of such a slice goes.
                 if rejected == 0 {
@@ -247,13 +247,12 @@ impl SliceLoop<'_> {
             }
             tally.pending.extend(parents);
         }
-        let is_cause = !matches!(err, ExtractError::Stopped);
+        let is_cause = err.is_cause();
         if is_cause && tally.errors.len() < NAMED {
             tally.errors.push(format!("{}: {}", slice.id, chain(&err)));
         }
         // A slice that was stopped is the consequence of another one's error.
-        let stopped_only = matches!(tally.first_error, Some((_, ExtractError::Stopped)));
-        if tally.first_error.is_none() || (stopped_only && is_cause) {
+        if tally.first_error.as_ref().is_none_or(|(_, first)| !first.is_cause() && is_cause) {
             tally.first_error = Some((slice.id, err));
         }
     }

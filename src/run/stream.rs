@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    extract::{Extractor, Horizon, ParentValues, planned_start},
+    extract::{Exhausted, Extractor, Horizon, ParentValues, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         shared.children.clear();
 
         let mut report = report(stream, progress, &read);
-        let failure = failure(stream, &mut read);
+        let failure = failure(stream, &mut read, self.extractor.exhausted());
         let fatal = match failure {
             Some(Failure::Nothing(err)) => Some(err),
             Some(Failure::Partial(err)) => {
@@ -171,7 +171,11 @@ impl<'a> Run<'a> {
     ) -> Read {
         let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
         let failed = slices.counts.failed;
-        let all_failed = failed > 0 && failed == slices.counts.total;
+        // A stream that the budget cut in its only slice has handed on the rows before: its
+        // children are published as far as they were followed.
+        let is_left = !is_snapshot(stream)
+            && slices.first_error.as_ref().is_some_and(|(_, err)| err.is_declared());
+        let all_failed = failed > 0 && failed == slices.counts.total && !is_left;
         let own = if slices.is_cut {
             Reading::Interrupted
         } else if all_failed {
@@ -339,17 +343,27 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether a stream becomes exactly what one run reads.
+fn is_snapshot(stream: &StreamPlan) -> bool {
+    matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
+}
+
 /// What went wrong with the slices, if anything.
-fn failure(stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
+fn failure(stream: &StreamPlan, read: &mut Read, exhausted: Option<&Exhausted>) -> Option<Failure> {
     if read.reading == Reading::Interrupted {
         return Some(Failure::Nothing(Error::Interrupted));
     }
     let parent = stream.slices.parent().map(|it| &it.stream);
     let counts = read.slices.counts;
-    let is_snapshot = matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
+    let is_snapshot = is_snapshot(stream);
     if let Some((slice, source)) = read.slices.first_error.take() {
         let (stream, source) = (stream.name.clone(), Box::new(source));
         let (failed, slices) = (counts.failed, counts.total);
+        if source.is_declared() {
+            let published = !is_snapshot;
+            let err = Error::Budget { stream, left: failed, slices, slice, published, source };
+            return Some(if published { Failure::Partial(err) } else { Failure::Nothing(err) });
+        }
         return Some(if is_snapshot || failed == slices {
             Failure::Nothing(Error::Slices { stream, failed, slices, slice, source })
         } else {
@@ -360,7 +374,12 @@ fn failure(stream: &StreamPlan, read: &mut Read) -> Option<Failure> {
         read.reading == Reading::Nothing || (is_snapshot && read.reading == Reading::Partial)
     });
     unread_parent.map(|parent| {
-        Failure::Nothing(Error::Parent { stream: stream.name.clone(), parent: parent.clone() })
+        let left = exhausted.is_some_and(Exhausted::is_declared);
+        Failure::Nothing(Error::Parent {
+            stream: stream.name.clone(),
+            parent: parent.clone(),
+            left,
+        })
     })
 }
 
@@ -451,6 +470,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         slices: read.slices.counts,
         requests: count(&progress.source.requests),
         retries: count(&progress.source.retries),
+        smaller_pages: count(&progress.source.shrinks),
         bytes_read: count(&progress.source.bytes),
         pages: count(&progress.pages),
         records: count(&progress.records),

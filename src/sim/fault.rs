@@ -1,8 +1,12 @@
 //! Trouble on demand: limits, outages, cut connections and lying pages.
 //!
-//! Faults are counted, never random: the n-th matching request fails on every host and in every run.
+//! Faults are counted or drawn by a number, never random: the n-th matching request, or the n-th time that
+//! the same thing is asked for, fails on every host and in every run.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +47,21 @@ pub struct Faults {
     pub repeat_page: bool,
     /// Stands in for 10 000 as the number beyond which totals saturate and pages are refused.
     pub saturate_at: Option<u64>,
+    /// A share of the answers meets any failure that there is.
+    pub chaos: Option<Chaos>,
+}
+
+/// All kinds of failures, drawn by a number.
+///
+/// What a request meets depends on what it asks for and on how often that was asked for before, not on the
+/// order in which requests arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chaos {
+    /// The number that all draws come from.
+    pub seed: u64,
+    /// How many of a hundred answers are troubled.
+    pub percent: u64,
 }
 
 impl Faults {
@@ -83,6 +102,46 @@ pub(super) enum Trouble {
     ThrottleBody,
     Reset,
     Truncate,
+    InternalError,
+    GatewayTimeout,
+    TooLarge,
+    Empty,
+    TruncatedGzip,
+    Slow,
+    Stall,
+}
+
+/// What a request in chaos meets. The last two only the system knows that has such answers.
+fn drawn(chaos: Chaos, asked: u64, nth: u64, is_codearts: bool) -> Option<Trouble> {
+    let mut hasher = DefaultHasher::new();
+    (chaos.seed, asked, nth).hash(&mut hasher);
+    let draw = hasher.finish();
+    if draw % 100 >= chaos.percent {
+        return None;
+    }
+    let limit = |status, retry_after: Option<&str>| {
+        let retry_after = retry_after.map(ToOwned::to_owned);
+        Some(Trouble::RateLimit(RateLimit { status, retry_after, ..RateLimit::default() }))
+    };
+    match (draw / 100) % 64 {
+        0..8 => limit(429, None),
+        8..14 => limit(429, Some("0")),
+        // The day is lost: a later run has to read the rest.
+        14 => limit(503, Some("86400")),
+        15..21 => Some(Trouble::ServerError),
+        21..26 => Some(Trouble::InternalError),
+        26..30 => Some(Trouble::GatewayTimeout),
+        30..33 => Some(Trouble::TooLarge),
+        33..39 => Some(Trouble::Reset),
+        39..45 => Some(Trouble::TruncatedGzip),
+        45..50 => Some(Trouble::Truncate),
+        50..54 => Some(Trouble::Empty),
+        54..57 => Some(Trouble::HtmlLogin),
+        57 => Some(Trouble::Stall),
+        60..63 if is_codearts => Some(Trouble::ThrottleBody),
+        63 if is_codearts => Some(Trouble::StatusError),
+        _ => Some(Trouble::Slow),
+    }
 }
 
 /// The faults in force, with their counters.
@@ -91,6 +150,8 @@ pub(super) struct FaultCounter {
     pub(super) faults: Faults,
     seen: AtomicU64,
     hits: AtomicU64,
+    /// By a hash of what was asked for, how often.
+    asked: Mutex<HashMap<u64, u64>>,
 }
 
 impl FaultCounter {
@@ -102,10 +163,19 @@ impl FaultCounter {
         self.faults.path_contains.as_deref().is_none_or(|part| path.contains(part))
     }
 
-    /// Counts a matching request and says what it meets.
-    pub(super) fn next(&self) -> Option<Trouble> {
+    /// Counts a matching request and says what it meets; `what` is all that it asks for.
+    pub(super) fn next(&self, path: &str, what: impl Hash) -> Option<Trouble> {
         let nth = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        let trouble = trouble(&self.faults, nth)?;
+        let trouble = trouble(&self.faults, nth).or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            (path, what).hash(&mut hasher);
+            let asked = hasher.finish();
+            let chaos = self.faults.chaos?;
+            let mut times = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let nth = times.entry(asked).or_default();
+            *nth += 1;
+            drawn(chaos, asked, *nth, path.starts_with("/codearts/"))
+        })?;
         self.hit().then_some(trouble)
     }
 
@@ -142,9 +212,28 @@ mod tests {
         let faults = Faults { server_error_every: Some(3), times: Some(2), ..Faults::default() };
         let counter = FaultCounter::new(faults);
 
-        let hits: Vec<u32> = (1..=12).filter(|_| counter.next().is_some()).collect();
+        let hits: Vec<u32> = (1..=12).filter(|nth| counter.next("/", nth).is_some()).collect();
 
         assert_eq!(hits, [3, 6]);
+    }
+
+    #[test]
+    fn chaos_troubles_its_share_in_every_way_and_the_same_each_time() {
+        let chaos = Chaos { seed: 7, percent: 30 };
+        let draw = || {
+            let counter = FaultCounter::new(Faults { chaos: Some(chaos), ..Faults::default() });
+            let asked = |n: u32| counter.next("/codearts/v4", n % 500);
+            (0..10_000).map(asked).collect::<Vec<_>>()
+        };
+
+        let drawn = draw();
+
+        let troubled: Vec<_> = drawn.iter().flatten().collect();
+        assert!((2800..3200).contains(&troubled.len()), "{}", troubled.len());
+        let kinds: std::collections::HashSet<_> =
+            troubled.into_iter().map(std::mem::discriminant).collect();
+        assert_eq!(kinds.len(), 14, "every kind comes");
+        assert_eq!(drawn, draw());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-pub use fault::{Faults, RateLimit};
+pub use fault::{Chaos, Faults, RateLimit};
 pub use options::{ServiceAccount, SimOptions};
 pub use world::World;
 

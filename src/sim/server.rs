@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::stream::{self, StreamExt as _};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -395,9 +397,20 @@ async fn troubled(call: &mut Call, counter: &FaultCounter) -> Response {
     if faults.latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(faults.latency_ms)).await;
     }
-    let trouble = counter.next();
+    let trouble = counter.next(&call.path, (&call.query, &call.body));
     let response = match &trouble {
-        None | Some(Trouble::Reset | Trouble::Truncate) => answer(call).await,
+        None
+        | Some(
+            Trouble::Reset
+            | Trouble::Truncate
+            | Trouble::TruncatedGzip
+            | Trouble::Slow
+            | Trouble::Stall,
+        ) => answer(call).await,
+        Some(Trouble::InternalError) => html(500, "Internal Server Error"),
+        Some(Trouble::GatewayTimeout) => html(504, "Gateway Timeout"),
+        Some(Trouble::TooLarge) => html(413, "Payload Too Large"),
+        Some(Trouble::Empty) => StatusCode::OK.into_response(),
         Some(Trouble::RateLimit(limit)) => too_many(&call.path, limit),
         Some(Trouble::ServerError) => html(503, "Service Unavailable"),
         Some(Trouble::HtmlLogin) => html(200, "Log in"),
@@ -426,6 +439,19 @@ async fn troubled(call: &mut Call, counter: &FaultCounter) -> Response {
             parts.headers.remove(header::CONTENT_LENGTH);
             Response::from_parts(parts, Body::from(half))
         }
+        Some(Trouble::TruncatedGzip) => {
+            let zipped = gzipped(&bytes);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            Response::from_parts(parts, Body::from(zipped.slice(..zipped.len() / 2)))
+        }
+        Some(Trouble::Stall) => {
+            let body = stream::iter([Ok::<_, io::Error>(half)]).chain(stream::pending());
+            Response::from_parts(parts, Body::from_stream(body))
+        }
+        Some(Trouble::Slow) => {
+            Response::from_parts(parts, Body::from_stream(drip(bytes, Duration::from_millis(2))))
+        }
         _ if faults.slow_drip_ms > 0 => {
             let pause = Duration::from_millis(faults.slow_drip_ms);
             Response::from_parts(parts, Body::from_stream(drip(bytes, pause)))
@@ -441,6 +467,11 @@ fn broken_off(bytes: Bytes) -> impl futures::Stream<Item = io::Result<Bytes>> {
         Err(io::Error::new(io::ErrorKind::ConnectionReset, "simulated reset"))
     };
     stream::iter([Ok(bytes)]).chain(stream::once(end))
+}
+
+fn gzipped(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default().into()
 }
 
 /// The bytes in at most sixteen pieces with a pause before each.

@@ -72,6 +72,7 @@ impl Resolver<'_> {
             last,
             more,
             max_offset,
+            multiple_of_size,
             cap,
             end_on_short_page,
         } = spec;
@@ -87,7 +88,12 @@ impl Resolver<'_> {
             ..Signals::default()
         };
         let param = Placement { place, name };
-        let scheme = PageScheme::Offset { param, start: start.unwrap_or(0), max: *max_offset };
+        let scheme = PageScheme::Offset {
+            param,
+            start: start.unwrap_or(0),
+            max: *max_offset,
+            multiple_of_size: *multiple_of_size,
+        };
         self.short_page(at, &signals, size.as_ref());
         PaginatePlan { scheme, size, signals }
     }

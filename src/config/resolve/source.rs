@@ -5,14 +5,24 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
-use super::{Resolver, auth::LogIn, value::parse_status};
+use super::{
+    Resolver,
+    auth::LogIn,
+    value::{parse_span, parse_status},
+};
 use crate::{
     config::{
         shape::Scalar,
-        spec::{LimitsSpec, OutcomeSpec, ResponseSpec, RetrySpec, SourceSpec, TlsSpec},
+        spec::{
+            LimitsSpec, OutcomeSpec, RateHeadersSpec, ResetFormatSpec, ResponseSpec, RetrySpec,
+            SourceSpec, TlsSpec,
+        },
         template::{self, Scope, Secrecy},
     },
-    plan::{AuthPlan, Limits, Outcome, ResponseRule, RetryPlan, SourcePlan, Template, TlsPlan},
+    plan::{
+        AuthPlan, Limits, Outcome, RateHeaders, ResetFormat, ResponseRule, RetryPlan, SourcePlan,
+        Template, TlsPlan,
+    },
 };
 
 impl Resolver<'_> {
@@ -159,7 +169,15 @@ impl Resolver<'_> {
     }
 
     fn limits(&mut self, spec: &LimitsSpec) -> Limits {
-        let LimitsSpec { requests_per_second, max_in_flight, timeout_secs, max_response_mb } = spec;
+        let LimitsSpec {
+            requests_per_second,
+            max_in_flight,
+            timeout_secs,
+            max_response_mb,
+            max_requests,
+            deadline,
+            rate_headers,
+        } = spec;
         let timeout = self.number("source.limits.timeout_secs", timeout_secs.as_ref(), 60.0);
         let megabytes = self.whole("source.limits.max_response_mb", max_response_mb.as_ref(), 64);
         Limits {
@@ -172,7 +190,50 @@ impl Resolver<'_> {
                 as usize,
             timeout: Duration::from_secs_f64(timeout.min(86_400.0)),
             max_response_bytes: u64::from(megabytes) << 20,
+            max_requests: self.max_requests(max_requests.as_ref()),
+            deadline: self.deadline(deadline.as_ref()),
+            rate_headers: rate_headers.as_ref().and_then(|it| self.rate_headers(it)),
         }
+    }
+
+    /// A number of requests; nothing where a variable leaves it empty.
+    fn max_requests(&mut self, scalar: Option<&Scalar>) -> Option<u64> {
+        let path = "source.limits.max_requests";
+        let scalar = scalar?;
+        let text = self.text(path, scalar, Secrecy::Refused)?;
+        (!text.trim().is_empty()).then(|| u64::from(self.whole(path, Some(scalar), u32::MAX)))
+    }
+
+    /// A length of time; nothing where a variable leaves it empty.
+    fn deadline(&mut self, scalar: Option<&Scalar>) -> Option<Duration> {
+        let path = "source.limits.deadline";
+        let text = self.text(path, scalar?, Secrecy::Refused)?;
+        if text.trim().is_empty() {
+            return None;
+        }
+        let span = parse_span(&text).and_then(|it| it.to_std().ok());
+        let span = span.filter(|it| !it.is_zero());
+        if span.is_none() {
+            let message = format!(
+                "`{text}` is not a length of time: write a number and `s`, `m`, `h`, `d` or `w`, such as `2h`"
+            );
+            self.problem(path, message, None);
+        }
+        span
+    }
+
+    fn rate_headers(&mut self, spec: &RateHeadersSpec) -> Option<RateHeaders> {
+        let RateHeadersSpec { remaining, reset, reset_format } = spec;
+        let at = "source.limits.rate_headers";
+        let mut are_names = self.header_name(&format!("{at}.remaining"), remaining);
+        are_names &= self.header_name(&format!("{at}.reset"), reset);
+        let reset_format = match reset_format {
+            ResetFormatSpec::DeltaS => ResetFormat::DeltaSeconds,
+            ResetFormatSpec::EpochS => ResetFormat::EpochSeconds,
+            ResetFormatSpec::Rfc3339 => ResetFormat::Rfc3339,
+        };
+        let (remaining, reset) = (remaining.to_ascii_lowercase(), reset.to_ascii_lowercase());
+        are_names.then_some(RateHeaders { remaining, reset, reset_format })
     }
 
     fn retry(&mut self, spec: &RetrySpec) -> RetryPlan {

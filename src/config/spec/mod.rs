@@ -128,6 +128,38 @@ pub(in crate::config) struct LimitsSpec {
     pub(in crate::config) timeout_secs: Option<Scalar>,
     /// Mebibytes of the largest body, after decompression. Default: 64.
     pub(in crate::config) max_response_mb: Option<Scalar>,
+    /// Requests of one run, repetitions included; then it publishes what it has, and the next run
+    /// reads the rest. Default: no limit.
+    pub(in crate::config) max_requests: Option<Scalar>,
+    /// How long a run asks for data, such as `2h`; then it publishes what it has, and the next run
+    /// reads the rest. Default: no limit.
+    pub(in crate::config) deadline: Option<Scalar>,
+    /// Headers that say what is left of the server's own limit. Default: only `Retry-After` counts.
+    pub(in crate::config) rate_headers: Option<RateHeadersSpec>,
+}
+
+/// Headers that say what is left of the server's rate limit.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RateHeadersSpec {
+    /// The header with the number of requests that are left; at 0 all requests wait.
+    pub(in crate::config) remaining: String,
+    /// The header that says when there are some again.
+    pub(in crate::config) reset: String,
+    /// How that is written.
+    pub(in crate::config) reset_format: ResetFormatSpec,
+}
+
+/// How the end of a rate limit is written.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum ResetFormatSpec {
+    /// Seconds from now.
+    DeltaS,
+    /// Seconds since 1970-01-01 UTC.
+    EpochS,
+    /// `2024-07-25T09:42:06Z`.
+    Rfc3339,
 }
 
 /// What to do about failures that may pass.
@@ -136,7 +168,8 @@ pub(in crate::config) struct LimitsSpec {
 pub(in crate::config) struct RetrySpec {
     /// Tries of one request, the first included. Default: 8.
     pub(in crate::config) max_attempts: Option<Scalar>,
-    /// Seconds of the longest wait between two tries. Default: 120.
+    /// Seconds of the longest wait between two tries. A server that asks for a longer one is asked
+    /// nothing more in this run. Default: 120.
     pub(in crate::config) max_delay_secs: Option<Scalar>,
 }
 

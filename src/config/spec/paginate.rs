@@ -97,6 +97,9 @@ pub(in crate::config) struct OffsetSpec {
     pub(in crate::config) more: Option<String>,
     /// The largest offset that the API takes.
     pub(in crate::config) max_offset: Option<u64>,
+    /// The API takes only offsets that are multiples of the page size. Default: false.
+    #[serde(default)]
+    pub(in crate::config) multiple_of_size: bool,
     /// The total at which the API stops counting; such a slice is never complete.
     pub(in crate::config) cap: Option<u64>,
     /// A page with fewer records than asked for is the end. Default: false.

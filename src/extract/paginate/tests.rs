@@ -62,7 +62,12 @@ fn text(next: Result<Next, StuckPaging>) -> String {
 
 fn offset(signals: Signals, max: Option<u64>) -> PaginatePlan {
     PaginatePlan {
-        scheme: PageScheme::Offset { param: param("offset"), start: 0, max },
+        scheme: PageScheme::Offset {
+            param: param("offset"),
+            start: 0,
+            max,
+            multiple_of_size: true,
+        },
         size: Some(SizePlan { param: Some(param("limit")), size: 10 }),
         signals,
     }
@@ -183,6 +188,11 @@ fn a_total_is_capped_at_its_cap_and_beyond_what_offsets_reach() {
     let reach = offset(Signals::default(), Some(10_000));
     assert!(!Paginator::new(&reach).is_capped(10_010));
     assert!(Paginator::new(&reach).is_capped(10_011));
+    // Pages of 12 start at 9 996, and then beyond the largest offset.
+    let mut uneven = offset(Signals::default(), Some(10_000));
+    uneven.size = Some(SizePlan { param: Some(param("limit")), size: 12 });
+    assert!(!Paginator::new(&uneven).is_capped(10_008));
+    assert!(Paginator::new(&uneven).is_capped(10_009));
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! What an answer asks of more than its own request: a wait of all requests, smaller pages, or a
+//! slice from its start.
+
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, SystemTime},
+};
+
+use tracing::warn;
+
+use super::{
+    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, Paginator, Request, Shrunk, Slice,
+    quota, redact,
+};
+
+/// A page that did not come, and where the slice stood.
+pub(super) struct Missing<'a, 'p> {
+    pub slice: &'a Slice,
+    pub paginator: &'a mut Paginator<'p>,
+    pub ask: &'a Ask,
+    /// How often the slice was begun again.
+    pub restarts: &'a mut u32,
+}
+
+/// How a slice goes on without the page that it asked for.
+pub(super) enum Relief {
+    /// At the same place.
+    Ask(Ask),
+    /// From its start: nothing that was read so far counts.
+    Restart(Ask),
+}
+
+impl Extractor {
+    /// Lets all requests wait where an answer asks for it; gives how long.
+    pub(super) fn heed(
+        &self,
+        request: &Request,
+        answer: &Answer,
+        counters: &Counters,
+    ) -> Result<Option<Duration>, Exhausted> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what a server says about time is on its clock, which is now"
+        )]
+        let now = SystemTime::now();
+        let declared = self.source.limits.rate_headers.as_ref();
+        let asked = quota::asked_wait(declared, answer.status, &answer.headers, now);
+        let Some(wait) = asked.filter(|it| !it.is_zero()) else { return Ok(asked) };
+        let url = self.redactor.redact(&request.shown()).into_owned();
+        let resumes_at = self.budget.allow_wait(wait, &url, answer.status, now.into())?;
+        self.pace.hold(wait);
+        let seconds = u64::try_from(resumes_at.0.timestamp()).unwrap_or_default();
+        counters.resumes_at.fetch_max(seconds, Relaxed);
+        warn!(url, status = answer.status, "rate limit: resumes at {resumes_at}");
+        Ok(asked)
+    }
+
+    /// How a slice goes on after an error that asking again in the same way does not help.
+    pub(super) fn relieve(
+        &self,
+        err: ExtractError,
+        missing: Missing<'_, '_>,
+        counters: &Counters,
+    ) -> Result<Relief, ExtractError> {
+        let Missing { slice, paginator, ask, restarts } = missing;
+        if err.is_too_much() && paginator.can_shrink() {
+            let Some((shrunk, size)) = paginator.shrink(ask) else { return Err(err) };
+            let reason = match redact::redacted(err, &self.redactor) {
+                ExtractError::Send { source, .. } => source.to_string(),
+                other => other.to_string(),
+            };
+            warn!(slice = %slice.id, size, reason, "smaller pages");
+            counters.shrinks.fetch_add(1, Relaxed);
+            return Ok(match shrunk {
+                Shrunk::Ask(ask) => Relief::Ask(ask),
+                Shrunk::Restart(first) => Relief::Restart(first),
+            });
+        }
+        let is_lost = err.may_have_lost_a_page() && paginator.is_moved_by_asking();
+        if is_lost && *restarts < self.source.retry.max_attempts {
+            *restarts += 1;
+            warn!(slice = %slice.id, restarts, "a page got lost: reading from the first");
+            counters.retries.fetch_add(1, Relaxed);
+            return Ok(Relief::Restart(paginator.restart()));
+        }
+        Err(err)
+    }
+}
