@@ -48,8 +48,10 @@ impl KeyCollector {
             return;
         }
         self.hashes.push(hash(key));
-        self.prefixes.push(prefix(key));
-        self.values.push(&key[..encoded_len(&self.kind, key)]);
+        // The bytes of a short first column run into those of the next.
+        let first = &key[..encoded_len(&self.kind, key)];
+        self.prefixes.push(prefix(first));
+        self.values.push(first);
         if self.hashes.len() >= 2 * self.limit {
             sort(&mut self.hashes);
             sort(&mut self.prefixes);

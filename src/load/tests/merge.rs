@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     model::{ModelCounts, Run, counts, files, merge_by, stage},
-    support::{self, FORMATS, NULL, TestRow, append, batch, name, now, read, row, stream},
+    support::{self, FORMATS, JULY, NULL, TestRow, append, batch, name, now, read, row, stream},
 };
 use crate::{
     load::{Destination, Purpose, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
-        StreamPlan, WriteMode, arrow_schema,
+        ReplaceScope, StreamPlan, WriteMode, arrow_schema,
     },
 };
 
@@ -327,4 +327,39 @@ fn a_file_that_cannot_have_the_keys_is_not_read() {
 #[expect(clippy::disallowed_methods, reason = "somebody else's write")]
 fn overwrite(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_row_is_known_again_whatever_the_first_column_of_its_key_is() {
+    let rows = |price: f64| -> Vec<TestRow> {
+        let row = |id, name: Option<&str>, done, day| TestRow {
+            id: Some(id),
+            name: name.map(str::to_owned),
+            price: Some(price),
+            done,
+            day,
+            start: Some(JULY),
+        };
+        vec![
+            row(1, Some(""), Some(false), Some(7)),
+            row(i64::MAX, Some(""), Some(false), Some(7)),
+            row(-1, Some(""), Some(false), Some(8)),
+        ]
+    };
+    for first in ["day", "done", "name", "start", "id"] {
+        let mut key = vec![name(first), name("id")];
+        key.dedup();
+        for mode in [
+            WriteMode::Merge { key: key.clone(), newest_by: None },
+            WriteMode::Replace { scope: ReplaceScope::Slice, key: key.clone() },
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            publish(dir.path(), &BOTH, &run(mode.clone(), ReadScopes::Nothing, &rows(1.0)));
+
+            publish(dir.path(), &BOTH, &run(mode.clone(), ReadScopes::Nothing, &rows(2.0)));
+
+            let prices: Vec<Option<f64>> = all(dir.path()).iter().map(|it| it.price).collect();
+            assert_eq!(prices, [Some(2.0); 3], "{mode:?}");
+        }
+    }
 }
