@@ -31,6 +31,10 @@ pub struct StreamState {
     pub cursor: Option<DateTime<Utc>>,
     /// Where the earliest window starts from which everything up to now has been read.
     pub started_from: Option<DateTime<Utc>>,
+    /// Where the earliest window starts that was ever asked for, also by a run of a part of the
+    /// time: rows may be as old.
+    #[serde(default)]
+    pub asked_from: Option<DateTime<Utc>>,
     /// Where the earliest window starts that could not be read.
     pub redo_from: Option<DateTime<Utc>>,
     /// Parents whose slices could not be read.
@@ -76,6 +80,7 @@ impl StreamState {
             version: VERSION,
             cursor: None,
             started_from: None,
+            asked_from: None,
             redo_from: None,
             pending: Vec::new(),
             published_at,
@@ -94,6 +99,11 @@ impl StreamState {
             return Err(StateError::Version { found });
         }
         serde_json::from_value(value).map(Some).map_err(StateError::Damaged)
+    }
+
+    /// Whether windows that start at `planned` ask for everything that was ever asked for.
+    pub fn is_covered_from(&self, planned: DateTime<Utc>) -> bool {
+        self.asked_from.or(self.started_from).is_some_and(|it| planned <= it)
     }
 
     /// What is stored.
@@ -157,8 +167,10 @@ pub struct Progress {
     pub largest: Option<DateTime<Utc>>,
     /// Where the earliest window starts that could not be read.
     pub failed_from: Option<DateTime<Utc>>,
-    /// Where the first window started.
+    /// Where the first window started, if it started where the pipeline says.
     pub started: Option<DateTime<Utc>>,
+    /// Where the first window started.
+    pub asked_from: Option<DateTime<Utc>>,
     /// Parents whose slices could not be read.
     pub pending: Vec<BTreeMap<String, Value>>,
 }
@@ -179,11 +191,13 @@ pub fn advance(
     extent: Extent,
     now: DateTime<Utc>,
 ) -> StreamState {
-    let Progress { largest, failed_from, started, pending } = progress;
+    let Progress { largest, failed_from, started, asked_from, pending } = progress;
     let mut state = old.cloned().unwrap_or_else(|| StreamState::new(now));
     // A clock that went back must not make the state look older than it is.
     state.published_at = state.published_at.max(now);
     state.pending = pending;
+    let asked_before = state.asked_from.or(state.started_from);
+    state.asked_from = asked_before.into_iter().chain(asked_from).min();
     if extent == Extent::Part {
         // Nothing else will ask for the window again.
         state.redo_from = state.redo_from.into_iter().chain(failed_from).min();

@@ -1349,3 +1349,37 @@ fn deleted_rows_are_kept_with_the_time_of_the_run_where_the_file_says_so() {
          3,2024-07-25,\n"
     );
 }
+
+#[test]
+fn a_full_refresh_does_not_remove_what_was_asked_for_from_earlier_on() {
+    // A day's entries, as far as the window asks for them; the source never loses any.
+    let server = Server::start(|request| {
+        let (from, to) = (request.param("from").unwrap(), request.param("to").unwrap());
+        let days = ["2024-06-10", "2024-07-10", "2024-07-20"];
+        let days = days.iter().enumerate().filter(|it| (from..=to).contains(it.1));
+        Response::json(&days.map(|(id, day)| json!({ "id": id, "day": day })).collect::<Value>())
+    });
+    let window = "{ window: { from: 2024-07-01, format: date, start_param: from, end_param: to } }";
+    let slices = format!("    slices: {window}\n    request: {{ path: /log }}\n");
+    let merge = items(&server, &slices);
+    let by_window = "write: { replace: { scope: slice, key: [id], by: { day: window } } }";
+    let by_slice = merge.replace("write: { merge: { key: [id] } }", by_window);
+
+    for yaml in [merge, by_slice] {
+        for first in [&[][..], &["--since", "2024-06-01"]] {
+            let workspace = Workspace::new();
+            for args in
+                [first, &["--since", "2024-06-01"], &["--full-refresh"], &["--full-refresh"]]
+            {
+                let ended = workspace.run(&yaml, args, &[]);
+                assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+                assert_eq!(
+                    ended.report()["streams"][0]["removed"],
+                    0,
+                    "{first:?} {args:?}\n{yaml}"
+                );
+            }
+            assert_eq!(workspace.rows("items").len(), 3, "{first:?}\n{yaml}");
+        }
+    }
+}

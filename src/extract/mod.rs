@@ -45,7 +45,7 @@ pub use ledger::Verdict;
 pub use paginate::StuckPaging;
 pub use request::RequestError;
 pub use send::{Cause, SendError};
-pub use slice::{Horizon, ParentValues, Slice, planned_start, reread, slices};
+pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
 
 use crate::plan::{
     JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,

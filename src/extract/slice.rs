@@ -63,10 +63,17 @@ enum Span {
 
 /// Where the first window of a stream starts by its plan; `None` where it has no windows.
 pub fn planned_start(plan: &SlicesPlan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    asked_start(plan, &Horizon { now, since: None, until: None })
+}
+
+/// Where the first window of a stream starts that a run asks for; `None` where it has no windows.
+pub fn asked_start(plan: &SlicesPlan, horizon: &Horizon) -> Option<DateTime<Utc>> {
     match plan {
-        SlicesPlan::Window(window) => Some(instant_of(window.from, window, now)),
+        SlicesPlan::Window(window) => {
+            Some(instant_of(horizon.since.unwrap_or(window.from), window, horizon.now))
+        }
         SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => {
-            parts.iter().filter_map(|it| planned_start(it, now)).min()
+            parts.iter().filter_map(|it| asked_start(it, horizon)).min()
         }
         SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => None,
     }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    extract::{Exhausted, Extractor, Horizon, ParentValues, planned_start},
+    extract::{Exhausted, Extractor, Horizon, ParentValues, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
@@ -191,25 +191,33 @@ impl<'a> Run<'a> {
             Some(Reading::Partial) if own == Reading::Complete => Reading::Partial,
             _ => own,
         };
-        // Windows that start later than ever before leave out what an earlier run has read.
+        // Windows that start later than ever before leave out what an earlier run has read. Those
+        // of a child's parent are the child's, too.
         let planned = planned_start(&stream.slices, self.options.now);
-        let covers_windows = match (planned, state.and_then(|it| it.started_from)) {
-            (Some(planned), Some(started)) => planned <= started,
-            (Some(_) | None, _) => true,
-        };
+        let of_parent = parent.as_ref().and_then(|it| it.progress.started);
+        let covers_windows = planned
+            .into_iter()
+            .chain(of_parent)
+            .all(|planned| state.is_none_or(|it| it.is_covered_from(planned)));
         let covers_all = self.options.refresh == Refresh::Full
             && self.options.extent() == state::Extent::ToNow
             && reading == Reading::Complete
             && covers_windows
             && parent.as_ref().is_none_or(|it| it.is_whole);
+        let asked_from = asked_start(&stream.slices, horizon);
         let progress = match parent {
             // A child has got as far as the parents that it followed.
-            Some(parent) => state::Progress { pending: slices.pending.clone(), ..parent.progress },
+            Some(Outcome { progress, .. }) => state::Progress {
+                asked_from: progress.asked_from.into_iter().chain(asked_from).min(),
+                pending: slices.pending.clone(),
+                ..progress
+            },
             None => state::Progress {
                 // Without a place for what failed, nothing of the stream counts as read.
                 largest: tally.largest_cursor.filter(|_| !slices.has_lost_place),
                 failed_from: slices.failed_from,
                 started: self.started(stream, horizon),
+                asked_from,
                 pending: Vec::new(),
             },
         };
