@@ -1383,3 +1383,22 @@ fn a_full_refresh_does_not_remove_what_was_asked_for_from_earlier_on() {
         }
     }
 }
+
+#[test]
+fn a_source_that_has_nothing_any_more_marks_nothing_as_deleted() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let all = [records([1, 2, 3]), records([1, 2]), json!([])];
+        Response::json(&all[asked.fetch_add(1, SeqCst)])
+    });
+    let yaml = items(&server, "    request: { path: / }\n    deletes: mark");
+    let (workspace, _) = export(&yaml);
+    assert_eq!(workspace.run(&yaml, &["--full-refresh"], &[]).code, Some(0));
+    let before = workspace.published();
+
+    let ended = workspace.run(&yaml, &["--full-refresh"], &[]);
+
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 rows"), "those that are there: {}", ended.stderr);
+    assert!(workspace.published() == before);
+}

@@ -4,7 +4,7 @@
 //! _tracklake/<pipeline>/
 //! ├── staging/run-<run>/<stream>/0.parquet.staged   1  written, fsynced, read back
 //! ├── journal/<stream>.json                         2  files in, files out, manifest: THE COMMIT POINT
-//! │                                                 3  files renamed into place, dropped ones removed
+//! │                                                 3  dropped files removed, others renamed into place
 //! ├── manifests/<stream>.json                       4  what the dataset is now
 //! └── lock                                          5  journal record removed: applied
 //! ```
@@ -26,9 +26,9 @@ use super::{
     merge::Counts,
     parquet,
     part::Tree,
-    store::{EntryKind, Store},
+    store::{Entry, EntryKind, Store},
 };
-use crate::plan::{FormatPlan, Name, StreamPlan};
+use crate::plan::{Deletes, FormatPlan, Name, StreamPlan};
 
 /// A stream whose files are complete, and not yet visible. Dropped, it leaves nothing.
 ///
@@ -38,6 +38,8 @@ use crate::plan::{FormatPlan, Name, StreamPlan};
 pub struct StagedStream {
     /// Rows of the dataset, once it is published.
     pub rows: u64,
+    /// Of these the ones that are not marked as gone.
+    pub living: u64,
     /// Rows that came.
     pub read: u64,
     /// Rows that were equal to another one that came.
@@ -124,7 +126,7 @@ impl Drop for Staging {
 struct Record {
     version: u32,
     /// Removed before anything comes: a reader may miss a row for a moment, and never has it twice.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files_out_first: Vec<String>,
     files_in: Vec<FileIn>,
     files_out: Vec<String>,
@@ -138,7 +140,7 @@ struct FileIn {
     path: String,
     bytes: u64,
     /// Whether a later one takes its place.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_replaced: bool,
 }
 
@@ -149,6 +151,7 @@ pub(super) struct Outcome {
     pub(super) read: u64,
     pub(super) stood: u64,
     pub(super) rows: u64,
+    pub(super) living: u64,
     pub(super) changed: Vec<String>,
     /// Files that stay as they are.
     pub(super) kept: Vec<ManifestFile>,
@@ -165,13 +168,14 @@ impl StagedStream {
         trees: &[Tree],
         outcome: Outcome,
     ) -> Self {
-        let Outcome { counts, read, stood, rows, changed, kept, files } = outcome;
+        let Outcome { counts, read, stood, rows, living, changed, kept, files } = outcome;
         let mut all = kept;
         all.extend(files.iter().filter(|it| !it.is_replaced).map(ManifestFile::new));
         all.sort_by(|a, b| a.path.cmp(&b.path));
         let partitions: BTreeSet<&str> = all.iter().map(|it| it.partition.as_str()).collect();
         Self {
             rows,
+            living,
             read,
             duplicates: counts.duplicates,
             superseded: counts.superseded,
@@ -192,6 +196,7 @@ impl StagedStream {
                 stream: stream.name.to_string(),
                 run: held.run.clone(),
                 rows,
+                living: (stream.deletes == Deletes::Mark).then_some(living),
                 partition: ManifestPartition::new(stream),
                 key: stream.key().iter().map(ToString::to_string).collect(),
                 columns: manifest::columns(&schema),
@@ -354,6 +359,13 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
         store.remove(out)?;
     }
     for file in to_move {
+        if let Some((directory, _)) = file.path.rsplit_once("/part-0.") {
+            // The parts of a partition divide its rows anew. Its first part comes first, so that
+            // none of the others is new yet.
+            for other in parts(store, directory)?.into_iter().filter(|it| *it != file.path) {
+                store.remove(&other)?;
+            }
+        }
         store.rename(&file.staged, &file.path)?;
     }
     for out in &record.files_out {
@@ -408,14 +420,16 @@ fn dataset(store: &Store, path: &str) -> Result<Vec<String>, WriteError> {
         if partition.kind == EntryKind::File || !partition.name.contains('=') {
             continue;
         }
-        let partition = format!("{path}/{}", partition.name);
-        for file in store.list(&partition)? {
-            if file.kind == EntryKind::File && file.name.starts_with("part-") {
-                files.push(format!("{partition}/{}", file.name));
-            }
-        }
+        files.extend(parts(store, &format!("{path}/{}", partition.name))?);
     }
     Ok(files)
+}
+
+/// The files of a partition.
+fn parts(store: &Store, partition: &str) -> Result<Vec<String>, WriteError> {
+    let files = store.list(partition)?.into_iter();
+    let is_part = |it: &Entry| it.kind == EntryKind::File && it.name.starts_with("part-");
+    Ok(files.filter(is_part).map(|it| format!("{partition}/{}", it.name)).collect())
 }
 
 fn read_back(store: &Store, file: &StagedFile, schema: &Schema) -> Result<(), WriteError> {

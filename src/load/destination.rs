@@ -22,7 +22,9 @@ use super::{
     store::Store,
     update::{Manner, Order, Room, Update, Updated},
 };
-use crate::plan::{DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema};
+use crate::plan::{
+    Deletes, DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema,
+};
 
 /// What a destination is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,9 +166,10 @@ impl Destination {
         QuarantineWriter::new(&self.held, stream)
     }
 
-    /// How many rows the stream's dataset has; `None` where nothing has been published.
-    pub fn rows(&self, stream: &Name) -> Result<Option<u64>, WriteError> {
-        Ok(Manifest::read(&self.held.store, &self.held.pipeline, stream)?.map(|it| it.rows))
+    /// How many rows the stream's dataset has that are not marked as gone; `None` where nothing has
+    /// been published.
+    pub fn living_rows(&self, stream: &Name) -> Result<Option<u64>, WriteError> {
+        Ok(Manifest::read(&self.held.store, &self.held.pipeline, stream)?.map(|it| it.living()))
     }
 
     /// The state that was published with the stream's dataset last, if there is one.
@@ -299,6 +302,11 @@ impl StreamWriter {
         let stays = |it: &&StagedFile| !it.is_replaced && is_truth(&it.path);
         let staged: u64 = files.iter().filter(stays).map(|it| it.rows).sum();
         let rows = kept_rows + staged;
+        let lived = standing.as_ref().map(Manifest::living).unwrap_or_default();
+        let living = match stream.deletes {
+            Deletes::Remove => rows,
+            Deletes::Mark => (lived + counts.added + counts.revived).saturating_sub(counts.removed),
+        };
         let mut kept = Vec::new();
         if let Some(standing) = standing {
             let is_as_planned = standing.columns == manifest::columns(&schema)
@@ -324,7 +332,7 @@ impl StreamWriter {
         };
         files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
         let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
-        let outcome = Outcome { counts, read, stood, rows, changed, kept, files };
+        let outcome = Outcome { counts, read, stood, rows, living, changed, kept, files };
         Ok(StagedStream::new(held, staging, &stream, schema, &trees, outcome))
     }
 }

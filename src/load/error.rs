@@ -167,6 +167,14 @@ pub enum WriteError {
         /// Its type in the files.
         stands: String,
     },
+    /// Deletes were marked, and are to be removed from now on.
+    #[error(
+        "stream `{stream}`: rows that the source no longer has are marked in `_deleted_at`, and the pipeline would remove them; keep `deletes: mark`, or give the stream another name"
+    )]
+    MarksLeft {
+        /// The stream.
+        stream: String,
+    },
     /// The files that stand are partitioned in another way.
     #[error(
         "stream `{stream}`: the dataset's partition {what} is `{stands}`, the pipeline's is `{planned}`; keep it, or give the stream another name"

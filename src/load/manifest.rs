@@ -16,7 +16,9 @@ use super::{
     StagedFile, WriteError, extension, part::Tree, partition::Ordinal, standing::StandingFile,
     store::Store, update::Order,
 };
-use crate::plan::{DestinationPlan, FormatPlan, Name, PartitionPlan, PartitionUnit, StreamPlan};
+use crate::plan::{
+    DELETED_COLUMN, DestinationPlan, FormatPlan, Name, PartitionPlan, PartitionUnit, StreamPlan,
+};
 
 /// Of journal records and manifests.
 pub(super) const VERSION: u32 = 1;
@@ -30,6 +32,9 @@ pub(super) struct Manifest {
     pub(super) stream: String,
     pub(super) run: String,
     pub(super) rows: u64,
+    /// Of these the ones that are not marked as gone; nothing where rows are not marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) living: Option<u64>,
     pub(super) partition: ManifestPartition,
     /// What identifies a row, and so the order of rows in files.
     pub(super) key: Vec<String>,
@@ -205,6 +210,11 @@ impl Manifest {
         read(store, &path(pipeline, stream))
     }
 
+    /// Rows that are not marked as gone.
+    pub(super) fn living(&self) -> u64 {
+        self.living.unwrap_or(self.rows)
+    }
+
     /// Whether rows of `stream` can be added.
     pub(super) fn check(
         &self,
@@ -231,6 +241,9 @@ impl Manifest {
         }
         for ManifestColumn { name: column, r#type: stands } in &self.columns {
             let Ok(field) = schema.field_with_name(column) else {
+                if column == DELETED_COLUMN {
+                    return Err(WriteError::MarksLeft { stream: name() });
+                }
                 return Err(WriteError::ColumnGone {
                     stream: name(),
                     column: column.clone(),

@@ -123,6 +123,8 @@ pub(super) struct Counts {
     pub(super) redated: u64,
     /// Rows in a scope that was read, which an earlier run has marked as gone.
     pub(super) gone_before: u64,
+    /// Rows that an earlier run has marked as gone, and that are there again.
+    pub(super) revived: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -137,6 +139,7 @@ impl std::ops::AddAssign for Counts {
             removed,
             redated,
             gone_before,
+            revived,
         } = other;
         self.duplicates += duplicates;
         self.superseded += superseded;
@@ -147,6 +150,7 @@ impl std::ops::AddAssign for Counts {
         self.removed += removed;
         self.redated += redated;
         self.gone_before += gone_before;
+        self.revived += revived;
     }
 }
 
@@ -221,9 +225,12 @@ impl Contest {
         // still has stays.
         let is_in_scope = origin == Origin::InScope;
         if self.old.is_there {
-            counts.removed += 1;
-            let stands = (!layout.is_marked(&self.old.bytes), !self.is_in_scope, self.old.rank());
-            let comes = (!layout.is_marked(bytes), !is_in_scope, rank);
+            let (stood_lives, lives) =
+                (!layout.is_marked(&self.old.bytes), !layout.is_marked(bytes));
+            // Of two that live one is too many; one that is gone already does not go again.
+            counts.removed += u64::from(stood_lives && lives);
+            let stands = (stood_lives, !self.is_in_scope, self.old.rank());
+            let comes = (lives, !is_in_scope, rank);
             if comes <= stands {
                 return;
             }
@@ -247,6 +254,7 @@ impl Contest {
         if was_gone && !self.new.is_there {
             return self.old.row(key_len);
         }
+        counts.revived += u64::from(was_gone);
         let (old, new) = (self.old.row(key_len), self.new.row(key_len));
         let is_redated = old.zip(new).is_some_and(|(old, new)| old.partition != new.partition);
         // Whatever comes is newer than the end of a row.

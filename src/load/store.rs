@@ -428,6 +428,10 @@ mod tests {
             self.0.store(changes, Ordering::SeqCst);
         }
 
+        pub(in crate::load) fn left(&self) -> i64 {
+            self.0.load(Ordering::SeqCst)
+        }
+
         pub(super) fn burn(&self, path: &Path) -> Result<(), WriteError> {
             if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
                 return Ok(());

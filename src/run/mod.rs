@@ -315,7 +315,7 @@ fn jobs<'a>(
             writing,
             horizon: horizon(options, stream, *publish, chosen, &states),
             state,
-            rows_before: destination.rows(&stream.name).map_err(Error::Write)?.unwrap_or(0),
+            rows_before: destination.living_rows(&stream.name).map_err(Error::Write)?.unwrap_or(0),
         });
     }
     Ok(jobs)

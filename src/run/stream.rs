@@ -323,7 +323,7 @@ impl<'a> Run<'a> {
         staged: &StagedStream,
         rows_before: u64,
     ) -> Result<(), Error> {
-        let StagedStream { stood, rows, .. } = staged;
+        let StagedStream { stood, living, .. } = staged;
         let removed = removed(stream, staged);
         if self.options.extent() == state::Extent::Part
             && matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
         {
             return Err(Error::PartWouldReplace { stream: stream.name.clone(), rows: rows_before });
         }
-        if *rows == 0 && rows_before > 0 && !stream.guard.may_be_empty {
+        if *living == 0 && rows_before > 0 && !stream.guard.may_be_empty {
             return Err(Error::WouldBeEmpty { stream: stream.name.clone(), rows: rows_before });
         }
         if !stream.guard.allows(removed, *stood) {

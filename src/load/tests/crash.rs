@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::support::{FORMATS, TestRow, name, names, now, open, read, row, stream, tree, visible};
 use crate::{
     load::{Destination, Purpose, ReadScopes, Rewrite, WriteError, commit, store::Store},
-    plan::{FormatPlan, WriteMode},
+    plan::{DestinationPlan, FormatPlan, WriteMode},
 };
 
 const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
@@ -142,6 +142,70 @@ fn between_any_two_changes_a_reader_finds_no_row_twice() {
         pictures.iter().any(|it| *it < rows.len()),
         "nothing was seen in between: {pictures:?}"
     );
+}
+
+#[test]
+fn parts_whose_rows_move_between_them_are_never_seen_together() {
+    let base = tempfile::tempdir().unwrap();
+    let mut plan = super::support::destination_plan(base.path(), &BOTH[..1]);
+    plan.target_file_bytes = 1;
+    let write = |destination: &Destination, rows: &[TestRow]| {
+        let mode = WriteMode::Merge { key: vec![name("id")], newest_by: None };
+        let mut writer = destination.stream(&stream(mode), 1 << 22)?;
+        writer.write(super::support::batch(rows))?;
+        writer.finish(&ReadScopes::Nothing, Rewrite::Changed)?.publish(&Value::Null)
+    };
+    let open = |path: &Path| {
+        let plan = DestinationPlan { path: path.to_owned(), ..plan.clone() };
+        Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap()
+    };
+    let mut rows: Vec<TestRow> = (0..20_000).map(|id| row(id, 0, "a")).collect();
+    rows.extend((20_000..20_100).map(|id| row(id, 1, "a")));
+    assert!(write(&open(base.path()), &rows).unwrap().files > 3);
+    // The first rows change places with rows of another day, and a row comes before all others: every
+    // part begins elsewhere.
+    let changes: Vec<TestRow> = (0..50)
+        .map(|id| row(id, 1, "a"))
+        .chain((20_000..20_020).map(|id| row(id, 0, "a")))
+        .chain([row(-1, 0, "new")])
+        .collect();
+
+    let steps = {
+        let dir = tempfile::tempdir().unwrap();
+        copy(base.path(), dir.path());
+        let destination = open(dir.path());
+        destination.store().fuse.set(i64::MAX);
+        write(&destination, &changes).unwrap();
+        i64::MAX - destination.store().fuse.left()
+    };
+    let mut committed = 0;
+    for step in steps - 40..=steps {
+        let dir = tempfile::tempdir().unwrap();
+        copy(base.path(), dir.path());
+        let destination = open(dir.path());
+        destination.store().fuse.set(step);
+        let is_done = write(&destination, &changes).is_ok();
+        drop(destination);
+
+        for is_recovered in [false, true] {
+            if is_recovered {
+                drop(open(dir.path()));
+            }
+            let seen = read(dir.path(), BOTH[0]);
+            let mut ids: Vec<_> = seen.values().flatten().map(|it| it.id).collect();
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(count, ids.len(), "after {step} of {steps}, recovered: {is_recovered}");
+            if is_recovered {
+                let is_committed = ids.contains(&Some(-1));
+                assert_eq!(count, rows.len() + usize::from(is_committed));
+                committed += usize::from(is_committed);
+                assert!(is_committed || !is_done);
+            }
+        }
+    }
+    assert!((10..41).contains(&committed), "{committed}");
 }
 
 #[test]

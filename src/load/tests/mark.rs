@@ -125,6 +125,16 @@ fn marking_may_begin_with_a_dataset_that_stands() {
     assert_eq!(now().to_rfc3339(), "2024-07-25T00:00:00+00:00");
 }
 
+#[test]
+fn marking_cannot_end_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(dir.path(), &run(append(), WHOLE, &[row(1, 0, "a")]));
+
+    let err = support::open(dir.path(), &BOTH).check(&stream(append())).unwrap_err();
+
+    assert!(err.to_string().contains("keep `deletes: mark`"), "{err}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -146,6 +156,7 @@ proptest! {
             prop_assert_eq!(
                 (plain.removed, plain.stood), (with_marks.removed, with_marks.stood), "{:?}", run
             );
+            prop_assert_eq!(plain.rows, with_marks.living, "{:?}", run);
             prop_assert!(counts(&plain).rows <= counts(&with_marks).rows);
             plain.publish(&json!({ "run": at })).unwrap();
             with_marks.publish(&json!({ "run": at })).unwrap();

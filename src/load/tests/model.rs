@@ -343,7 +343,7 @@ proptest! {
             prop_assert_eq!(files(dir.path()), before.clone(), "visible before it is published");
             let published = staged.publish(&json!({ "run": at })).unwrap();
             prop_assert_eq!(destination.state(&name("s")).unwrap(), Some(json!({ "run": at })));
-            prop_assert_eq!(destination.rows(&name("s")).unwrap(), Some(expected.len() as u64));
+            prop_assert_eq!(destination.living_rows(&name("s")).unwrap(), Some(expected.len() as u64));
             destination.close();
 
             let mut model = partitions(&expected);
