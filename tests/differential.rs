@@ -356,8 +356,7 @@ fn broken(mut text: String, choices: &mut Choices<'_>) -> String {
             let (open, close) = choices.pick(&[("[", "]"), ("{\"a\":", "}")]);
             let middle = if open == "[" { "" } else { "1" };
             let deep = [&open.repeat(levels), middle, &close.repeat(levels)].concat();
-            let value = text.rfind(|it: char| it.is_ascii_digit()).unwrap_or(at);
-            if value < text.len() {
+            if let Some(value) = text.rfind(|it: char| it.is_ascii_digit()) {
                 text.replace_range(value..=value, &deep);
             }
         }

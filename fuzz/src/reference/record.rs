@@ -416,7 +416,9 @@ impl Walk<'_> {
         if !columns.has_parts(path) && !columns.columns_at(path).is_empty() {
             return;
         }
-        for (key, value) in tree.members() {
+        // A row has the last of equal keys; a record is rejected for the first.
+        let members = if row.is_some() { tree.members() } else { tree.all_members() };
+        for (key, value) in members {
             let path: Vec<String> = path.iter().cloned().chain([key.to_owned()]).collect();
             if columns.leads_on(&path) {
                 self.unread_at(&path, value, row, unread);

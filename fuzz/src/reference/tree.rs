@@ -102,6 +102,12 @@ impl<'t> Tree<'t> {
         kept.map(|(_, (key, value))| (key.as_str(), value)).collect()
     }
 
+    /// The members, every one of equal keys; none if this is no object.
+    pub fn all_members(&self) -> Vec<(&str, &Self)> {
+        let Kind::Object(members) = &self.kind else { return Vec::new() };
+        members.iter().map(|(key, value)| (key.as_str(), value)).collect()
+    }
+
     /// How often an object has a key.
     pub fn times(&self, key: &str) -> usize {
         let Kind::Object(members) = &self.kind else { return 0 };
