@@ -1,13 +1,17 @@
 //! What must hold for any input. `cargo fuzz` looks for inputs for which it does not; the inputs in
 //! `seeds` and every finding are run by `tests/seeds.rs`, too.
 
+pub mod agree;
+pub mod reference;
+
 use std::sync::LazyLock;
 
 use tracklake::{
     config::{self, Inputs},
-    plan::{Plan, SliceContext},
-    transform::{Decoded, Decoder},
+    plan::{Plan, SliceContext, StreamPlan},
 };
+
+use agree::Engines;
 
 /// The pipelines that come with the program.
 const SHIPPED: [&str; 3] = [
@@ -29,7 +33,7 @@ const VARIABLES: [(&str, &str); 8] = [
 ];
 
 /// Every type, and what a column of it says about the value.
-const TYPES: [&str; 16] = [
+pub const TYPES: [&str; 16] = [
     "string",
     "int64",
     "float64",
@@ -52,7 +56,8 @@ fn inputs() -> Inputs {
     Inputs::new(VARIABLES.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
-fn plan(text: &str) -> Plan {
+/// The plan of a pipeline file without mistakes.
+pub fn plan(text: &str) -> Plan {
     match config::parse(text, &inputs()) {
         Ok(plan) => plan,
         Err(problems) => panic!("{problems:?}"),
@@ -60,71 +65,39 @@ fn plan(text: &str) -> Plan {
 }
 
 /// The streams that come with the program.
-static DECODERS: LazyLock<Vec<Decoder>> = LazyLock::new(|| {
+pub static STREAMS: LazyLock<Vec<Engines>> = LazyLock::new(|| {
     let plans = SHIPPED.iter().map(|it| plan(it));
-    plans.flat_map(|it| it.streams).map(|it| Decoder::new(&it)).collect()
+    plans.flat_map(|it| it.streams).map(Engines::new).collect()
 });
 
 /// A page of any stream: its first byte says of which.
 pub fn page(input: &[u8]) {
     let Some((which, body)) = input.split_first() else { return };
-    decode(&DECODERS[usize::from(*which) % DECODERS.len()], body);
+    let engines = &STREAMS[usize::from(*which) % STREAMS.len()];
+    drop(engines.agree(body, &SliceContext::default()));
 }
 
 /// One value as each of the types.
 pub fn value(input: &[u8]) {
-    static DECODERS: LazyLock<Vec<Decoder>> = LazyLock::new(|| {
-        let one = |kind: &str| {
-            let text = format!(
-                "version: 1\npipeline: p\nsource: {{ base_url: https://example.org }}\nstreams:\n  s:\n    \
-                 request: {{ path: / }}\n    columns:\n      v: {{ from: v, type: {kind} }}\n      \
-                 day: {{ from: day, type: date }}\n    unknown_fields: ignore\n    \
-                 partition_by: {{ column: day }}\n"
-            );
-            Decoder::new(&plan(&text).streams[0])
-        };
-        TYPES.iter().map(|it| one(it)).collect()
-    });
+    static STREAMS: LazyLock<Vec<Engines>> =
+        LazyLock::new(|| TYPES.iter().map(|it| Engines::new(stream_of(it))).collect());
     let body = [br#"[{"v":"#, input, b"}]"].concat();
     let quoted = [br#"[{"v":""#, input, b"\"}]"].concat();
-    for decoder in DECODERS.iter() {
-        decode(decoder, &body);
-        decode(decoder, &quoted);
+    for engines in STREAMS.iter() {
+        drop(engines.agree(&body, &SliceContext::default()));
+        drop(engines.agree(&quoted, &SliceContext::default()));
     }
 }
 
-/// A body gives rows and rejects for each of its records, twice the same, or an error.
-fn decode(decoder: &Decoder, body: &[u8]) {
-    let context = SliceContext::default();
-    let first = decoder.decode(body, &context);
-    let second = decoder.decode(body, &context);
-    match (first, second) {
-        (Ok(first), Ok(second)) => {
-            assert_eq!(first.batch, second.batch);
-            assert_eq!(first.rejects, second.rejects);
-            adds_up(&first, body);
-        }
-        (Err(first), Err(second)) => assert_eq!(first.to_string(), second.to_string()),
-        (first, second) => panic!("{first:?} and then {second:?}"),
-    }
-}
-
-fn adds_up(decoded: &Decoded, body: &[u8]) {
-    let Decoded { facts, batch, rejects, notices } = decoded;
-    assert_eq!(facts.identities.len() as u64, facts.records);
-    let rejected = rejects.len() as u64;
-    assert!(rejected + notices.dropped_empty <= facts.records);
-    // An exploded record has several rows, and never none without being counted.
-    assert!(batch.num_rows() as u64 >= facts.records - rejected - notices.dropped_empty);
-    let mut last = None;
-    for reject in rejects {
-        assert!(last < Some(reject.position), "rejects are in order");
-        last = Some(reject.position);
-        let raw = reject.raw.as_bytes();
-        // Records that are text inside of JSON have been unescaped.
-        let is_part = raw.is_empty() || body.windows(raw.len()).any(|it| it == raw);
-        assert!(is_part || body.contains(&b'\\'), "{:?} is not in the body", reject.raw);
-    }
+/// A stream whose column `v` has this type.
+fn stream_of(kind: &str) -> StreamPlan {
+    let text = format!(
+        "version: 1\npipeline: p\nsource: {{ base_url: https://example.org }}\nstreams:\n  s:\n    \
+         request: {{ path: / }}\n    columns:\n      v: {{ from: v, type: {kind} }}\n      \
+         day: {{ from: day, type: date }}\n    unknown_fields: ignore\n    \
+         partition_by: {{ column: day }}\n"
+    );
+    plan(&text).streams.remove(0)
 }
 
 /// A pipeline file, or what somebody takes for one.
@@ -133,7 +106,7 @@ pub fn pipeline(input: &[u8]) {
     match config::parse(text, &inputs()) {
         Ok(plan) => {
             for stream in &plan.streams {
-                decode(&Decoder::new(stream), b"[{}]");
+                drop(Engines::new(stream.clone()).agree(b"[{}]", &SliceContext::default()));
             }
         }
         Err(problems) => {

@@ -1,5 +1,7 @@
 //! A body becomes a page: the envelope is read, the records are handed to [`Walk`].
 
+use std::collections::HashSet;
+
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
     datatypes::SchemaRef,
@@ -218,25 +220,21 @@ impl<'t> Page<'_, 't> {
         Ok(parser)
     }
 
-    /// Walks over an object map of records.
+    /// Walks over an object map of records; where a key comes again, a second time, without the
+    /// records that a later one replaces.
     fn map<'i>(&mut self, parser: Parser<'i>) -> Result<Parser<'i>, Fault> {
-        let start = parser.at();
         let before = self.output.notices.duplicate_keys;
-        let mut walk = Walk::new(&self.decoder.columns, &mut self.output, parser);
-        let (last, duplicate) = walk.map()?;
-        let parser = walk.into_parser();
+        let mut walk = Walk::new(&self.decoder.columns, &mut self.output, parser.clone());
+        let (last, replaced) = walk.map(&HashSet::new())?;
+        let end = walk.into_parser();
         self.note_last(last)?;
-        if duplicate {
-            let mut text = String::new();
-            let replaced = canonical::append(parser.since(start), &mut text)?;
-            self.start_over(before + replaced);
-            let mut again = Parser::new(&text);
-            again.peek()?;
-            let mut walk = Walk::new(&self.decoder.columns, &mut self.output, again);
-            let (last, _) = walk.map()?;
+        if !replaced.is_empty() {
+            self.start_over(before + replaced.len() as u64);
+            let mut walk = Walk::new(&self.decoder.columns, &mut self.output, parser);
+            let (last, _) = walk.map(&replaced)?;
             self.note_last(last)?;
         }
-        Ok(parser)
+        Ok(end)
     }
 
     /// Walks over records that stand in a text.

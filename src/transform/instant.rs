@@ -66,6 +66,8 @@ fn time_of_day(bytes: &[u8]) -> Result<(i64, &[u8]), Misfit> {
     let (hour, minute) = (two(*h0, *h1)?, two(*m0, *m1)?);
     let (second, rest) = match rest {
         [b':', s0, s1, rest @ ..] => (two(*s0, *s1)?, rest),
+        // ISO 8601 has fractions of minutes; nobody sends them, and they are none of seconds.
+        [b'.' | b',', ..] => return Err(Misfit::SHAPE),
         rest => (0, rest),
     };
     // RFC 3339 knows the leap second 60; it is the instant before the next minute starts.

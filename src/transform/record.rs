@@ -11,7 +11,11 @@
 //! A value that does not fit stops nothing: the first misfit is noted, the walk goes on to the end
 //! of the record, and then all its rows are taken back.
 
-use std::{borrow::Cow, collections::HashSet, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use super::{
     Reject,
@@ -81,22 +85,32 @@ impl<'d, 't> Walk<'d, 't> {
         Ok(last)
     }
 
-    /// Walks over an object map of records; gives the text of the last, and whether a key came
-    /// twice.
-    pub(super) fn map(&mut self) -> Result<(Option<&'t str>, bool), Fault> {
+    /// Walks over an object map of records, but not over those at the places that are `replaced`;
+    /// gives the text of the last, and the places of those whose key came again.
+    pub(super) fn map(
+        &mut self,
+        replaced: &HashSet<usize>,
+    ) -> Result<(Option<&'t str>, HashSet<usize>), Fault> {
         let mut last = None;
-        let mut keys = HashSet::new();
-        let mut duplicate = false;
+        let mut keys = HashMap::new();
+        let mut came_again = HashSet::new();
         let mut more = self.parser.open(b'}')?;
-        while more {
+        for place in 0.. {
+            if !more {
+                break;
+            }
             self.parser.quote()?;
             let key = self.parser.string()?;
             self.parser.colon()?;
-            duplicate |= !keys.insert(owned(key));
-            last = Some(self.record(Some(key))?);
+            came_again.extend(keys.insert(owned(key), place));
+            if replaced.contains(&place) {
+                self.parser.skip()?;
+            } else {
+                last = Some(self.record(Some(key))?);
+            }
             more = self.parser.more(b'}')?;
         }
-        Ok((last, duplicate))
+        Ok((last, came_again))
     }
 
     /// Turns the next value into rows or into a reject; gives its text.
@@ -105,6 +119,7 @@ impl<'d, 't> Walk<'d, 't> {
         let start = self.parser.at();
         let base = self.output.rows;
         let irregular = self.output.irregular;
+        let duplicate_keys = self.output.notices.duplicate_keys;
         self.rows(key)?;
         let raw = self.parser.since(start);
 
@@ -113,7 +128,8 @@ impl<'d, 't> Walk<'d, 't> {
             // is one like any other.
             self.output.take_back(self.plan, base, irregular);
             let mut text = String::with_capacity(raw.len());
-            self.output.notices.duplicate_keys += canonical::append(raw, &mut text)?;
+            let replaced = canonical::append(raw, &mut text)?;
+            self.output.notices.duplicate_keys = duplicate_keys + replaced;
             let mut again = Walk::new(self.plan, self.output, Parser::new(&text));
             again.rows(key)?;
             self.misfit = again.misfit.take();

@@ -515,8 +515,10 @@ fn object_maps_give_their_keys_as_a_column() {
     check(&plan, r#"{"items":{"a\n":{"n":1},"b":{"n":2}}}"#, "'a\n' 1 | 'b' 2");
     check(&plan, r#"{"items":[]}"#, "");
     let decoded =
-        check(&plan, r#"{"items":{"a":{"n":1},"b":{"n":2},"a":{"n":3}}}"#, "'a' 3 | 'b' 2");
+        check(&plan, r#"{"items":{"a":{"n":1},"b":{"n":2},"a":{"n":3}}}"#, "'b' 2 | 'a' 3");
     assert_eq!((decoded.notices.duplicate_keys, decoded.facts.records), (1, 2));
+    let decoded = decode(&plan, r#"{"items":{"b":{"n":1},"a":{"n":2},"b":{ "n": "?", "m": 4 }}}"#);
+    assert_eq!(decoded.rejects[0].raw, r#"{ "n": "?", "m": 4 }"#, "as it was received");
 
     let plan = explode(
         stream(&[("id", INT64), ("days.$key", ColumnType::Date { zone: None }), ("days.h", INT64)]),
@@ -686,6 +688,9 @@ fn the_last_of_duplicate_keys_wins_at_every_level() {
     );
 
     assert_eq!(decoded.notices.duplicate_keys, 5);
+    let plan = stream(&[("id", INT64), ("j", JSON)]);
+    let decoded = check(&plan, r#"{"id":1,"j":{"a":1,"a":2},"id":3}"#, r#"3 '{"a":2}'"#);
+    assert_eq!(decoded.notices.duplicate_keys, 2, "though the record is read twice");
 }
 
 #[test]
