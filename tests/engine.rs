@@ -1402,3 +1402,46 @@ fn a_source_that_has_nothing_any_more_marks_nothing_as_deleted() {
     assert!(ended.stderr.contains("2 rows"), "those that are there: {}", ended.stderr);
     assert!(workspace.published() == before);
 }
+
+#[test]
+fn a_budget_that_children_could_use_up_lists_their_parents_first() {
+    // One window of five pages, whose cursor moves only once it was read to its end.
+    let server = Server::start(|request| {
+        let Some(from) = request.param("from") else {
+            return Response::json(&records([1, 2]));
+        };
+        let boxes = (10..20).map(|id| json!({ "id": id, "day": format!("2024-07-{id}") }));
+        let boxes: Vec<Value> = boxes.filter(|it| it["day"].as_str() >= Some(from)).collect();
+        let page: Vec<&Value> = boxes.iter().skip(request.number("offset")).take(2).collect();
+        Response::json(&json!({ "total": boxes.len(), "items": page }))
+    });
+    let yaml = own_source(
+        &server,
+        "  limits: { requests_per_second: 10000, max_in_flight: 4, max_requests: 7 }",
+        &format!(
+            "  boxes:
+    slices: {{ window: {{ from: 2024-07-01, format: date, start_param: from, end_param: to }} }}
+    cursor: {{ column: day, lookback: 0d }}
+    request: {{ path: /boxes }}
+    records: items
+    paginate: {{ offset: {{ size: 2, total: total }} }}{COLUMNS}  things:
+    slices: {{ parent: {{ stream: boxes, bind: {{ box: id }} }} }}
+    request: {{ path: '/boxes/{{{{ parent.box }}}}/things' }}
+    columns:
+      box: {{ from: parent.box, type: int64 }}
+      id: {{ from: id, type: int64 }}
+      day: {{ from: day, type: date }}
+    write: {{ replace: {{ scope: slice, key: [box, id] }} }}
+    partition_by: {{ column: day }}
+"
+        ),
+    )
+    .replacen("  limits: { requests_per_second: 10000, max_in_flight: 1 }\n", "", 1);
+    let workspace = Workspace::new();
+
+    let codes: Vec<_> = (0..5).map(|_| workspace.run(&yaml, &[], &[]).code).collect();
+
+    assert_eq!(workspace.rows("boxes").len(), 10, "{codes:?} {:#?}", server.lines());
+    assert_eq!(workspace.rows("things").len(), 20, "{codes:?} {:?}", server.lines());
+    assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
+}

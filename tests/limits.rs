@@ -500,7 +500,7 @@ fn children_that_the_budget_never_reached_are_read_by_the_next_run_although_no_p
 }
 
 #[test]
-fn children_of_a_parent_that_the_budget_cut_are_published_as_far_as_they_were_followed() {
+fn children_are_not_asked_for_while_the_budget_ends_the_list_of_their_parents() {
     let server = Server::start(|request| {
         let Some(parent) = request.path.strip_prefix("/parents/") else {
             // One parent on the first page, and no end of pages.
@@ -520,11 +520,17 @@ fn children_of_a_parent_that_the_budget_cut_are_published_as_far_as_they_were_fo
     records: items";
     let streams = format!("{}{}", stream("parents", parents), stream("children", children));
 
-    let (workspace, _) = run(&own(&server, ", max_requests: 12", SOON, &streams), 7);
+    let (workspace, ended) = run(&own(&server, ", max_requests: 12", SOON, &streams), 7);
 
     assert_eq!(server.lines().len(), 12);
+    assert!(
+        server.lines().iter().all(|it| it.starts_with("GET /parents?")),
+        "{:?}",
+        server.lines()
+    );
     assert_eq!(ids(&workspace, "parents"), [1]);
-    assert_eq!(ids(&workspace, "children"), [10]);
+    assert!(ids(&workspace, "children").is_empty());
+    assert!(ended.stderr.contains("max_requests"), "{}", ended.stderr);
 }
 
 /// Parents and their children: whatever the budget, night after night all of it is read.

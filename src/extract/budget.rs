@@ -130,6 +130,21 @@ impl Budget {
         self.used_up.get()
     }
 
+    /// Waits for something that is in vain once nothing more is asked.
+    pub(super) async fn unless_closed<T>(
+        &self,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Exhausted> {
+        let closed = self.closed.notified();
+        if let Some(reason) = self.used_up.get() {
+            return Err(reason.clone());
+        }
+        tokio::select! {
+            done = wait => Ok(done),
+            () = closed => Err(self.reason()),
+        }
+    }
+
     /// Takes a request out of the budget.
     pub(super) fn take(&self) -> Result<(), Exhausted> {
         self.check_wait(Duration::ZERO)?;

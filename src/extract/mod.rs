@@ -16,6 +16,7 @@
 
 mod auth;
 mod budget;
+mod counters;
 mod error;
 mod ledger;
 mod pace;
@@ -31,7 +32,7 @@ mod slice;
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -40,6 +41,7 @@ use tracing::{debug, warn};
 
 pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
+pub use counters::Counters;
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -123,25 +125,6 @@ pub enum SliceEnd {
     Split(Box<[Slice; 2]>),
     /// The slice has an error.
     Failed(ExtractError),
-}
-
-/// Counters that a progress bar and a report read while requests are under way.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Requests sent, repetitions included.
-    pub requests: AtomicU64,
-    /// Requests that were sent again.
-    pub retries: AtomicU64,
-    /// Bytes of bodies, after decompression.
-    pub bytes: AtomicU64,
-    /// Microseconds that requests waited for their turn.
-    pub turn_micros: AtomicU64,
-    /// Microseconds that requests waited to be sent again.
-    pub retry_micros: AtomicU64,
-    /// How often smaller pages were asked for, because one was too much.
-    pub shrinks: AtomicU64,
-    /// Until when the server wants no requests, in seconds since 1970-01-01 UTC; 0 for never.
-    pub resumes_at: AtomicU64,
 }
 
 /// Reads slices of one source.
@@ -348,8 +331,7 @@ impl Extractor {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            self.budget.take().map_err(ExtractError::Exhausted)?;
-            let answer = self.send(&request, counters).await;
+            let answer = self.send(&request, counters).await.map_err(ExtractError::Exhausted)?;
             let asked = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
@@ -386,14 +368,27 @@ impl Extractor {
     }
 
     /// Sends a request, and once more where what logged it in has ended in between.
-    async fn send(&self, request: &Request, counters: &Counters) -> Result<Answer, SendError> {
+    /// Each of them counts in the budget; a log-in does not.
+    async fn send(
+        &self,
+        request: &Request,
+        counters: &Counters,
+    ) -> Result<Result<Answer, SendError>, Exhausted> {
         let mut is_second = false;
         loop {
-            let (turn, waited) = self.pace.turn().await;
+            let (turn, waited) = self.budget.unless_closed(self.pace.turn()).await?;
             counters.turn_micros.fetch_add(micros(waited), Relaxed);
-            let (wire, used) = self.auth.wire(request, &self.sender).await?;
+            // The time may have ended while the request waited.
+            self.budget.take()?;
+            let (wire, used) = match self.auth.wire(request, &self.sender).await {
+                Ok(ready) => ready,
+                Err(err) => return Ok(Err(err)),
+            };
             counters.requests.fetch_add(1, Relaxed);
-            let mut answer = self.sender.send(wire).await?;
+            let mut answer = match self.sender.send(wire).await {
+                Ok(answer) => answer,
+                Err(err) => return Ok(Err(err)),
+            };
             drop(turn);
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if !is_second && self.auth.is_outdated(&used, &answer).await {
@@ -402,7 +397,7 @@ impl Extractor {
                 continue;
             }
             answer.explained = self.auth.explain(&used, &answer);
-            return Ok(answer);
+            return Ok(Ok(answer));
         }
     }
 

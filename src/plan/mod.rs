@@ -108,6 +108,13 @@ pub struct Limits {
     pub rate_headers: Option<RateHeaders>,
 }
 
+impl Limits {
+    /// Whether a run may be ended by what it has asked already.
+    pub fn has_budget(&self) -> bool {
+        self.max_requests.is_some() || self.deadline.is_some()
+    }
+}
+
 /// The headers that say what is left of a server's rate limit; their names in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateHeaders {

@@ -66,6 +66,22 @@ pub(super) struct SliceLoop<'a> {
     pub(super) horizon: Horizon,
     /// Slices at once.
     pub(super) at_once: usize,
+    /// Whether parents are listed to their end before the first of them is followed: where a budget
+    /// may end the run, its children must not keep the parent stream from getting on.
+    pub(super) is_listed_first: bool,
+}
+
+/// The parents, once all of them have come.
+async fn listed(
+    parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
+) -> Option<mpsc::UnboundedReceiver<ParentValues>> {
+    let mut parents = parents?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    while let Some(parent) = parents.recv().await {
+        // The other end is right here.
+        let _ = sender.send(parent);
+    }
+    Some(receiver)
 }
 
 /// A slice that has ended.
@@ -82,6 +98,9 @@ impl SliceLoop<'_> {
         mut parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
     ) -> SliceTally {
         let Self { stream, progress, horizon, at_once, .. } = self;
+        if self.is_listed_first {
+            parents = listed(parents).await;
+        }
         let mut waiting: VecDeque<Slice> = VecDeque::new();
         if parents.is_none() {
             waiting.extend(slices(&stream.slices, horizon, &ParentValues::new()));

@@ -110,6 +110,7 @@ impl<'a> Run<'a> {
             progress,
             horizon,
             at_once: self.plan.source.limits.max_in_flight.max(1),
+            is_listed_first: self.plan.source.limits.has_budget(),
         };
         let slices = slices.run(parents).await;
         let tally = shared.take_tally();
