@@ -11,11 +11,20 @@ pub(crate) struct Seconds {
     pub(crate) wall: f64,
 }
 
-/// Runs something and gives what this thread used for it.
-pub(crate) fn time(what: impl FnOnce()) -> Seconds {
-    let (started, before) = (Instant::now(), thread_cpu());
+/// Whose CPU time counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clock {
+    /// That of the thread that asks.
+    Thread,
+    /// That of all threads.
+    Process,
+}
+
+/// Runs something and gives what was used for it.
+pub(crate) fn time(clock: Clock, what: impl FnOnce()) -> Seconds {
+    let (started, before) = (Instant::now(), clock.cpu());
     what();
-    Seconds { cpu: thread_cpu() - before, wall: started.elapsed().as_secs_f64() }
+    Seconds { cpu: clock.cpu() - before, wall: started.elapsed().as_secs_f64() }
 }
 
 /// The middle of the rounds, by CPU and by wall time each.
@@ -43,11 +52,16 @@ pub(crate) fn machine() -> String {
     format!("{today}, commit {}, {cores} cores of {model}, load {load}", commit.trim_end())
 }
 
-fn thread_cpu() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    #[expect(clippy::cast_precision_loss, reason = "seconds and nanoseconds of a short time")]
-    let seconds = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
-    seconds
+impl Clock {
+    fn cpu(self) -> f64 {
+        let now = clock_gettime(match self {
+            Self::Thread => ClockId::ThreadCPUTime,
+            Self::Process => ClockId::ProcessCPUTime,
+        });
+        #[expect(clippy::cast_precision_loss, reason = "seconds and nanoseconds of a short time")]
+        let seconds = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
+        seconds
+    }
 }
 
 fn read(path: &str) -> String {

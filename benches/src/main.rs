@@ -4,6 +4,7 @@
 //! cargo run --release --manifest-path benches/Cargo.toml --target-dir target -- all
 //!
 //! decode     pages -> columns           beside bare parsers and serde_json::Value with builders
+//! encode     columns -> files           beside parquet's own writer
 //! whole-run  HTTP -> partitioned files  beside DuckDB and Polars, which read the pages from disk
 //! fan-out    a request a parent         beside the time that the latency alone takes
 //! memory     peaks                      by records, partitions and parents
@@ -24,6 +25,7 @@ mod pages;
 mod pipelines;
 mod decode;
 mod peers;
+mod encode;
 mod server;
 mod process;
 mod whole;
@@ -69,6 +71,15 @@ enum What {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Columns to partitioned Parquet, against parquet's own writer.
+    Encode {
+        /// Batches of 1 000 rows.
+        #[arg(long, default_value_t = 300)]
+        pages: u64,
+        /// Interleaved rounds, of which the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// HTTP to partitioned Parquet, against DuckDB and Polars.
     WholeRun {
         /// Records.
@@ -107,6 +118,7 @@ fn main() {
             return merge::case(case, &output, rows[0], ids);
         }
         What::Decode { pages, rounds, only } => ("decode", decode::table(pages, rounds, &only)),
+        What::Encode { pages, rounds } => ("encode", encode::table(pages, rounds)),
         What::WholeRun { records, rounds } => {
             ("whole-run", whole::table(records, rounds, &binary(), &python))
         }
@@ -123,7 +135,7 @@ fn main() {
 
 /// In processes of their own, so that none has the memory of the one before.
 fn all(python: &str) {
-    for what in ["decode", "whole-run", "fan-out", "memory", "merge"] {
+    for what in ["decode", "encode", "whole-run", "fan-out", "memory", "merge"] {
         let mut command = Command::new(env::current_exe().unwrap());
         let ended = command.args([what, "--write", "--python", python]).status().unwrap();
         assert!(ended.success(), "{what}: {ended}");
