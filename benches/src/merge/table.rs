@@ -12,7 +12,7 @@ use tracklake::load::{
 };
 use tracklake::plan::{Plan, arrow_schema};
 
-use crate::cost::{Cost, Meter};
+use super::cost::{Cost, Meter};
 
 /// The partitions of every table.
 const DAYS: i64 = 1_000;

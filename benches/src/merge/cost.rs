@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use tracklake::load::Published;
@@ -68,19 +67,6 @@ impl Meter {
             table: size(&output.join("parquet")),
         }
     }
-}
-
-/// The machine, the commit and the date, for whoever compares.
-pub(crate) fn machine() -> String {
-    let cpus = read_text("/proc/cpuinfo");
-    let model = cpus.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = std::thread::available_parallelism().unwrap();
-    let commit = Command::new("git").args(["describe", "--always", "--dirty"]).output().unwrap();
-    let commit = String::from_utf8(commit.stdout).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "when it was measured, not what")]
-    let today = chrono::Utc::now().date_naive();
-    let model = model.trim_start_matches(['\t', ' ', ':']);
-    format!("{today}, commit {}, {cores} cores of {model}", commit.trim_end())
 }
 
 /// Bytes that the process has read and written, from wherever they came.

@@ -1,8 +1,8 @@
 //! What it costs to merge a night's changes into a large table.
 //!
 //! ```text
-//! cargo bench --bench merge                     tables of 1 000 000 and 10 000 000 rows
-//! cargo bench --bench merge -- --rows 100000    another size, which may come more than once
+//! merge                  tables of 1 000 000 and 10 000 000 rows
+//! merge --rows 100000    another size, which may come more than once
 //!
 //! main ─ each table ┬─ child process: build       rows into 1 000 partitions
 //!                   ├─ child process: unchanged   1 000 issues all over the table, as they stand
@@ -10,51 +10,46 @@
 //!                   └─ child process: scattered   1 000 issues all over the table, edited
 //! ```
 //!
-//! It prints a Markdown table; `benches/README.md` has one. Each case has a process of its own, so that its
-//! peak of memory is its own. The ids of issues start with their time, as those of most trackers do, and are
-//! random once more for the largest table: then no statistics tell where an issue is. The table is a stream of worklogs by issue, as `pipelines/yandex_tracker.yaml`
-//! has it: `replace: slice`, partitioned by the day of work.
-
-#![expect(clippy::unwrap_used, reason = "a measurement that fails reports by panicking")]
+//! Each case has a process of its own, so that its peak of memory is its own. The ids of issues start
+//! with their time, as those of most trackers do, and are random once more for the largest table:
+//! then no statistics tell where an issue is. The table is a stream of worklogs by issue, as
+//! `pipelines/yandex_tracker.yaml` has it: `replace: slice`, partitioned by the day of work.
 
 mod cost;
 mod table;
 
 use std::{
     env,
-    io::{Write as _, stdout},
+    fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
 use cost::Cost;
 use table::{Ids, Table};
 
 /// What it costs to merge a night's changes into a large table.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// Rows of a table.
     #[arg(long, default_values_t = [1_000_000, 10_000_000])]
-    rows: Vec<i64>,
-    /// Cargo says so when it is asked to measure, and not to test.
-    #[arg(long, hide = true)]
-    bench: bool,
+    pub(crate) rows: Vec<i64>,
     /// Only with such ids.
     #[arg(long, hide = true, default_value = "ordered")]
-    ids: Ids,
+    pub(crate) ids: Ids,
     /// Only this case, on the table that stands at `--output`.
     #[arg(long, hide = true, requires = "output")]
-    case: Option<Case>,
+    pub(crate) case: Option<Case>,
     /// Where the table of the case stands.
     #[arg(long, hide = true)]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Case {
+pub(crate) enum Case {
     /// All rows of the table.
     Build,
     /// 1 000 issues all over the table, as they stand.
@@ -65,33 +60,39 @@ enum Case {
     Scattered,
 }
 
-fn main() {
-    let args = Args::parse();
-    let mut out = stdout().lock();
-    if let (Some(case), Some(output)) = (args.case, &args.output) {
-        let cost = measure(case, &Table::new(output, args.rows[0], args.ids));
-        writeln!(out, "{}", cost.line()).unwrap();
-    } else if args.bench {
-        writeln!(out, "{}\n\n{}", cost::machine(), Cost::HEAD).unwrap();
-        let largest = args.rows.iter().max().map(|it| (*it, Ids::Random));
-        let tables = args.rows.iter().map(|it| (*it, Ids::Ordered)).chain(largest);
-        for (rows, ids) in tables {
-            let output = tempfile::tempdir().unwrap();
-            for case in Case::value_variants() {
-                let cost = run(*case, rows, ids, output.path());
-                writeln!(out, "| {rows} | {} | {} {cost}", name(&ids), name(case)).unwrap();
-                out.flush().unwrap();
-            }
+/// Measures every case in a process of its own.
+pub(crate) fn table(args: &Args) -> String {
+    let mut text = format!("\n{}\n", Cost::HEAD);
+    let largest = args.rows.iter().max().map(|it| (*it, Ids::Random));
+    let tables = args.rows.iter().map(|it| (*it, Ids::Ordered)).chain(largest);
+    for (rows, ids) in tables {
+        let output = tempfile::tempdir().unwrap();
+        for case in Case::value_variants() {
+            let cost = run(*case, rows, ids, output.path());
+            writeln!(text, "| {rows} | {} | {} {cost}", name(&ids), name(case)).unwrap();
         }
-    } else {
-        writeln!(out, "only `cargo bench` measures").unwrap();
     }
+    text
+}
+
+/// Measures one case on the table that stands at `output`, and prints the rest of its line.
+pub(crate) fn case(case: Case, output: &Path, rows: i64, ids: Ids) {
+    let cost = measure(case, &Table::new(output, rows, ids));
+    println!("{}", cost.line());
 }
 
 /// A case in a process of its own.
 fn run(case: Case, rows: i64, ids: Ids, output: &Path) -> String {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--case", &name(&case), "--ids", &name(&ids), "--rows", &rows.to_string()]);
+    command.args([
+        "merge",
+        "--case",
+        &name(&case),
+        "--ids",
+        &name(&ids),
+        "--rows",
+        &rows.to_string(),
+    ]);
     command.arg("--output").arg(output);
     let ended = command.stderr(Stdio::inherit()).output().unwrap();
     assert!(ended.status.success(), "{case:?}: {}", ended.status);
