@@ -211,3 +211,50 @@ fn the_table_of_a_plan_that_fetches_says_what_would_change() {
     note: own.log: would write date=2024-07-24: 1 row added, 0 changed, 0 removed
     ");
 }
+
+/// A log whose entries have a key, and an entry of the first week that is dated anew in the last.
+#[test]
+fn every_partition_that_a_run_changes_is_one_that_its_plan_names() {
+    let is_later = std::sync::Arc::new(AtomicBool::new(false));
+    let asked = std::sync::Arc::clone(&is_later);
+    let server = Server::start(move |request| {
+        let moved = if asked.load(SeqCst) { "2024-07-24" } else { "2024-07-02" };
+        let (from, to) = (request.param("from").unwrap(), request.param("to").unwrap());
+        let days = [(1, moved), (2, "2024-07-10"), (3, "2024-07-23")];
+        let days = days.into_iter().filter(|it| (from..=to).contains(&it.1));
+        Response::json(&days.map(|(id, day)| json!({ "id": id, "day": day, "hours": 8 })).collect())
+    });
+    let standing = ["date=2024-07-02", "date=2024-07-10", "date=2024-07-23"];
+    let moves = ["date=2024-07-02", "date=2024-07-24"];
+    let all = [&standing[..], &moves[1..]].concat();
+    // What is told of the partitions that stand (nothing: it may be any), and what the run then writes.
+    for (key, option, told, written) in [
+        ("[id]", None, None, &moves[..]),
+        ("[id, day]", None, Some(&standing[2..]), &moves[1..]),
+        ("[id, day]", Some("--full-refresh"), None, &moves[..]),
+        ("[id]", Some("--rewrite"), Some(&standing[..]), &all[..]),
+        ("[id, day]", Some("--rewrite"), Some(&standing[..]), &all[..]),
+    ] {
+        is_later.store(false, SeqCst);
+        let workspace = Workspace::new();
+        let yaml = file(&server)
+            .replace(
+                "replace: { scope: slice, by",
+                &format!("replace: {{ scope: slice, key: {key}, by"),
+            )
+            .replace("      hours:", "      id: { from: id, type: int64 }\n      hours:");
+        let options: Vec<&str> = ["--stream", "log"].into_iter().chain(option).collect();
+        let ended = workspace.run(&yaml, &["--stream", "log"], &[]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        is_later.store(true, SeqCst);
+
+        let plan = plan(&workspace, &yaml, &[&["--json"], &options[..]].concat()).report();
+        let ran = workspace.run(&yaml, &options, &[]);
+
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let planned = &plan["streams"][0];
+        assert_eq!(planned["partitions"], json!(told), "{key} {option:?}");
+        let changed = &ran.report()["streams"][0]["changed"];
+        assert_eq!(changed, &json!(written), "{key} {option:?}");
+    }
+}
