@@ -2,12 +2,14 @@
 
 use std::{error::Error as _, fmt, io::Write};
 
+use chrono::SecondsFormat;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use crate::{
     config::{ConfigError, Problem, Summary},
     error::Error,
-    run::{Forecast, RunReport, StreamForecast, StreamReport, StreamStatus},
+    load::Unapplied,
+    run::{Forecast, GoesOn, RunReport, StreamForecast, StreamReport, StreamStatus},
 };
 
 /// Prints a failure: the message, what caused it, and what to try.
@@ -202,8 +204,27 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
 ///     may change 62 of 181 standing partitions, date=2024-05-26 … date=2024-07-26, and add others
 /// ```
 pub fn forecast(out: &mut dyn Write, forecast: &Forecast) {
-    let Forecast { pipeline, output, streams } = forecast;
+    let Forecast { pipeline, output, unapplied, goes_on, streams } = forecast;
     line(out, format_args!("{pipeline} would be written to `{output}`"));
+    for Unapplied { stream, run } in unapplied {
+        line(
+            out,
+            format_args!(
+                "  {stream}: the commit of run {run} would be finished first; what follows is told without it"
+            ),
+        );
+    }
+    if let Some(GoesOn { began, streams, bytes }) = goes_on {
+        line(
+            out,
+            format_args!(
+                "  would go on from the run of {}, without reading again what it has kept: {} of `{}`",
+                began.to_rfc3339_opts(SecondsFormat::Secs, true),
+                size(*bytes),
+                streams.join("`, `")
+            ),
+        );
+    }
     for stream in streams {
         let name = &stream.stream;
         line(out, format_args!("  {name}: {}", asked(stream)));

@@ -127,13 +127,7 @@ impl Destination {
     /// What stands, which the stream's plan can go on with.
     fn standing(&self, stream: &StreamPlan) -> Result<Option<Manifest>, WriteError> {
         let Held { store, plan, pipeline, .. } = &*self.held;
-        let manifest = Manifest::read(store, pipeline, &stream.name)?;
-        if let Some(manifest) = &manifest {
-            let schema = dataset_schema(stream);
-            let trees = manifest::trees(plan, pipeline, &stream.name);
-            manifest.check(store, stream, &schema, &trees)?;
-        }
-        Ok(manifest)
+        Manifest::checked(store, plan, pipeline, stream)
     }
 
     /// Starts to write a stream. Its rows take up to about `memory_bytes` while they come.
@@ -258,9 +252,7 @@ impl StreamWriter {
         let delta = splitter.finish()?;
         let trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
         let order = standing.as_ref().map_or(Order::Same, |it| it.order(&stream, &schema));
-        let has_new_format = standing.as_ref().is_some_and(|it| {
-            manifest::formats(&trees).iter().any(|(tree, how)| it.formats.get(tree) != Some(how))
-        });
+        let has_new_format = standing.as_ref().is_some_and(|it| it.has_new_format(&trees));
         let is_rewritten = order == Order::Other || has_new_format;
         let manner = Manner {
             rule: Rule::from(&stream.write),

@@ -9,14 +9,16 @@
 
 use std::collections::HashMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::{Publish, Refresh, RunOptions, check_selection, horizon, selected};
+use super::{
+    Publish, RESUME_MAX_AGE, Refresh, RunOptions, check_selection, fingerprint, horizon, selected,
+};
 use crate::{
     error::Error,
     extract::{ExtractError, Extractor, ParentValues, Slice, slices},
-    load::{Inspection, Rewrite},
+    load::{Inspection, ResumeHeader, Rewrite, Unapplied, WriteError},
     plan::{Method, Name, Plan, ReplaceScope, ScopeSource, StreamPlan, WriteMode},
     state::StreamState,
 };
@@ -31,8 +33,24 @@ pub struct Forecast {
     pub pipeline: String,
     /// Where it would write.
     pub output: String,
+    /// Commits of a run that was killed; they are finished before anything is asked, and the rest is told as
+    /// if they were not there.
+    pub unapplied: Vec<Unapplied>,
+    /// The run that has not ended and whose slices are not read again.
+    pub goes_on: Option<GoesOn>,
     /// Parents before children.
     pub streams: Vec<StreamForecast>,
+}
+
+/// What an unfinished run has read.
+#[derive(Debug, Serialize)]
+pub struct GoesOn {
+    /// The clock of that run, up to which windows reach.
+    pub began: DateTime<Utc>,
+    /// The streams of which it has kept slices.
+    pub streams: Vec<String>,
+    /// The bytes that are kept.
+    pub bytes: u64,
 }
 
 /// What a run would ask for one stream.
@@ -60,14 +78,26 @@ pub struct StreamForecast {
 ///
 /// # Errors
 ///
-/// What would keep the run from starting: state that cannot be read, or that is of another request.
+/// What would keep the run from starting: state that cannot be read, or that is of another request,
+/// and a dataset that the plan cannot go on with.
 pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
     let inspection =
         Inspection::open(&plan.destination.path, &plan.pipeline).map_err(Error::Inspect)?;
+    let goes_on = match &inspection {
+        Some(inspection) => goes_on(inspection, plan, options).map_err(Error::Inspect)?,
+        None => None,
+    };
+    let now = goes_on.as_ref().map_or(options.now, |it| it.began);
+    let options = &RunOptions { now, ..options.clone() };
     let chosen = selected(plan, &options.streams);
     let mut states = HashMap::new();
+    let mut rewrites = HashMap::new();
     for (stream, publish) in &chosen {
+        if let (Some(inspection), Publish::Yes) = (&inspection, publish) {
+            let rewrite = inspection.check(stream, &plan.destination).map_err(Error::Write)?;
+            rewrites.insert(&stream.name, rewrite);
+        }
         let summary = match &inspection {
             Some(inspection) => inspection.stream(&stream.name).map_err(Error::Inspect)?,
             None => None,
@@ -110,6 +140,7 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
             }),
             standing_partitions: standing.len() as u64,
             partitions: match reach(stream, options, &known) {
+                _ if rewrites.get(&stream.name) == Some(&Rewrite::All) => Some(standing),
                 Reach::Any if !standing.is_empty() => None,
                 Reach::Any | Reach::All => Some(standing),
                 Reach::Dates(first, last) => {
@@ -122,8 +153,28 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     Ok(Forecast {
         pipeline: plan.pipeline.to_string(),
         output: plan.destination.path.display().to_string(),
+        unapplied: match &inspection {
+            Some(inspection) => inspection.unapplied().map_err(Error::Inspect)?,
+            None => Vec::new(),
+        },
+        goes_on: goes_on.filter(|it| !it.streams.is_empty()),
         streams,
     })
+}
+
+/// The run that this one would go on from.
+fn goes_on(
+    inspection: &Inspection,
+    plan: &Plan,
+    options: &RunOptions,
+) -> Result<Option<GoesOn>, WriteError> {
+    let own = ResumeHeader::new(fingerprint(plan, options), options.now);
+    let header = inspection.resume_header()?.filter(|it| it.allows(&own, RESUME_MAX_AGE));
+    let Some(header) = header else { return Ok(None) };
+    // Without a slice that has ended it is gone on from by its clock alone.
+    let kept = inspection.unfinished()?;
+    let (streams, bytes) = kept.map(|it| (it.streams, it.bytes)).unwrap_or_default();
+    Ok(Some(GoesOn { began: header.now, streams, bytes }))
 }
 
 /// The parents that are asked again whether or not they changed.

@@ -32,7 +32,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
-pub use forecast::{Forecast, StreamForecast, forecast};
+pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
 
