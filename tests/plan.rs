@@ -353,3 +353,28 @@ fn a_plan_names_the_run_that_is_gone_on_from_and_has_its_windows() {
     let ran = workspace.run(&yaml, &["--stream", "log"], &[]);
     assert_eq!((ran.code, server.lines().len() - asked), (Some(0), 2), "{}", ran.stderr);
 }
+
+#[test]
+fn a_plan_that_fetches_says_which_commit_it_has_finished_first() {
+    for args in [&["--fetch", "--stream", "log"][..], &["--fetch", "--stream", "log", "--json"]] {
+        let (_server, workspace, yaml) = after_a_night();
+        leave_a_record(&workspace);
+
+        let ended = plan(&workspace, &yaml, args);
+
+        assert!(ended.stderr.contains("the commit of run killed was finished first"), "{ended:?}");
+        if args.contains(&"--json") {
+            let finished = json!([{ "stream": "log", "run": "killed" }]);
+            assert_eq!(ended.report()["finished_commits"], finished);
+        } else {
+            let note = "\nnote: own.log: the commit of run killed was finished first\n";
+            assert!(ended.stdout.contains(note), "{}", ended.stdout);
+        }
+        let manifest = &workspace.files()["_tracklake/own/manifests/log.json"];
+        assert!(String::from_utf8_lossy(manifest).contains("\"killed\""), "it is visible");
+        assert_eq!(
+            plan(&workspace, &yaml, &["--fetch", "--json"]).report()["finished_commits"],
+            json!([])
+        );
+    }
+}

@@ -96,6 +96,15 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
     table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
     self::table(out, &mut table, 2..HEADER.len());
     for report in reports {
+        for Unapplied { stream, run } in &report.finished_commits {
+            let pipeline = &report.pipeline;
+            line(
+                out,
+                format_args!(
+                    "note: {pipeline}.{stream}: the commit of run {run} was finished first"
+                ),
+            );
+        }
         for stream in &report.streams {
             notes(out, &report.pipeline, stream);
         }

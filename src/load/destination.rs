@@ -7,7 +7,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, WriteError,
+    FileContext, Inspection, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, Unapplied,
+    WriteError,
     commit::{self, Outcome, StagedStream, Staging},
     lock::Lock,
     manifest::{self, Manifest},
@@ -41,6 +42,7 @@ pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
 #[derive(Debug)]
 pub struct Destination {
     held: Arc<Held>,
+    finished: Vec<Unapplied>,
 }
 
 /// What the writers of a run share.
@@ -104,8 +106,10 @@ impl Destination {
     ) -> Result<Self, WriteError> {
         let store = Store::open(&plan.path)?;
         let lock = Lock::take(&store, pipeline, run)?;
+        let finished = Inspection::of(&store, pipeline).unapplied()?;
         commit::recover(&store, pipeline)?;
         Ok(Self {
+            finished,
             held: Arc::new(Held {
                 store,
                 plan: plan.clone(),
@@ -116,6 +120,12 @@ impl Destination {
                 _lock: lock,
             }),
         })
+    }
+
+    /// The commits of earlier runs that were finished when it was opened, whatever for: what readers see
+    /// has changed with them.
+    pub fn finished(&self) -> &[Unapplied] {
+        &self.finished
     }
 
     /// Whether the stream's rows can go to where its dataset stands, if there is one: columns

@@ -74,7 +74,7 @@ pub struct Unfinished {
     pub bytes: u64,
 }
 
-/// A commit that was not finished.
+/// A commit that the run which began it did not finish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unapplied {
     /// The stream.
@@ -98,7 +98,12 @@ impl Inspection {
     /// Opens what `pipeline` has in `directory`; `None` where there is no such directory.
     pub fn open(directory: &Path, pipeline: &Name) -> Result<Option<Self>, WriteError> {
         let store = Store::existing(directory)?;
-        Ok(store.map(|store| Self { store, pipeline: pipeline.clone() }))
+        Ok(store.map(|store| Self::of(&store, pipeline)))
+    }
+
+    /// Looks at what is open already.
+    pub(super) fn of(store: &Store, pipeline: &Name) -> Self {
+        Self { store: store.clone(), pipeline: pipeline.clone() }
     }
 
     /// The run that holds the pipeline now.

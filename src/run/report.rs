@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::{error::Error, load::Unapplied};
 
 /// What a run did.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,8 @@ pub struct RunReport {
     pub seconds: f64,
     /// The exit code that the run alone leads to.
     pub exit_code: u8,
+    /// The commits of killed runs that were finished before anything was asked; `plan --fetch` does that, too.
+    pub finished_commits: Vec<Unapplied>,
     /// What each stream did, parents before children.
     pub streams: Vec<StreamReport>,
     /// Why the report itself, or the end of the run, could not be kept.
