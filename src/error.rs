@@ -219,6 +219,9 @@ pub enum Error {
     /// The user stopped the run.
     #[error("interrupted; what was published before stays, and nothing half-written is visible")]
     Interrupted,
+    /// The user stopped what publishes nothing.
+    #[error("interrupted; what was read is not kept, and nothing of it is published")]
+    RehearsalInterrupted,
     /// The user stopped the command between two of its pipelines.
     #[error(
         "interrupted before `{}` was started; what was published before stays",
@@ -269,6 +272,7 @@ impl Error {
             | Self::Write(_)
             | Self::Inspect(_)
             | Self::Listen { .. }
+            | Self::RehearsalInterrupted
             | Self::Output(_) => None,
         }
     }
@@ -294,7 +298,7 @@ impl Error {
             | Self::NothingExported { .. }
             | Self::State { .. }
             | Self::Listen { .. } => 6,
-            Self::Interrupted | Self::NotStarted { .. } => 130,
+            Self::Interrupted | Self::RehearsalInterrupted | Self::NotStarted { .. } => 130,
         }
     }
 }

@@ -378,3 +378,25 @@ fn a_plan_that_fetches_says_which_commit_it_has_finished_first() {
         );
     }
 }
+
+#[test]
+fn a_plan_that_fetches_shows_the_first_record_that_does_not_fit() {
+    let server = Server::start(|request| {
+        let hours = if request.param("from") == Some("2024-07-01") { "many" } else { "8" };
+        Response::json(&json!([{ "day": request.param("from"), "hours": hours }]))
+    });
+    let (workspace, yaml) = (Workspace::new(), file(&server));
+    let args = ["--fetch", "--stream", "log"];
+
+    let ended = Ended::of(&workspace.subcommand("plan", &yaml, &args).output().unwrap());
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    let notes: Vec<&str> = ended.stdout.lines().filter(|it| it.contains("fit")).collect();
+    assert_snapshot!(
+        notes.join("\n"),
+        @r#"note: own.log: 1 record did not fit, first: column `hours`: expected int64, found "many""#
+    );
+    let left: Vec<String> = workspace.files().into_keys().collect();
+    assert_eq!(left, ["_tracklake/own/lock"]);
+    assert!(!workspace.output().join("_tracklake/own/staging").exists());
+}

@@ -15,15 +15,17 @@ use support::{
     server::{Response, Server},
 };
 
-/// One slice of one page.
-fn file(pipeline: &str, url: &str) -> String {
+/// One page for each of these slices, one after the other.
+fn file(pipeline: &str, url: &str, slices: &[&str]) -> String {
+    let slices = slices.join(", ");
     format!(
         "version: 1
 pipeline: {pipeline}
-source: {{ base_url: {url} }}
+source: {{ base_url: {url}, limits: {{ max_in_flight: 1 }} }}
 streams:
   items:
-    request: {{ path: /{pipeline} }}
+    slices: {{ list: {{ as: part, values: [{slices}] }} }}
+    request: {{ path: '/{pipeline}/{{{{ slice.part }}}}' }}
     columns:
       id: {{ from: id, type: int64 }}
       day: {{ from: day, type: date }}
@@ -33,9 +35,14 @@ streams:
     )
 }
 
-/// Runs a command about pipelines of one request each; the first of them brings it `signal`.
+/// Runs a command about pipelines; the first request brings it `signal`.
 #[expect(clippy::disallowed_methods, reason = "a test's own files")]
-fn signalled(signal: &'static str, args: &[&str], pipelines: &[&str]) -> (Ended, Vec<String>) {
+fn signalled(
+    signal: &'static str,
+    args: &[&str],
+    pipelines: &[&str],
+    slices: &[&str],
+) -> (Ended, Vec<String>) {
     let pid = Arc::<OnceLock<u32>>::default();
     let known = Arc::clone(&pid);
     let server = Server::start(move |_| {
@@ -45,8 +52,11 @@ fn signalled(signal: &'static str, args: &[&str], pipelines: &[&str]) -> (Ended,
     });
     let workspace = Workspace::new();
     for it in pipelines {
-        std::fs::write(workspace.path().join(format!("{it}.yaml")), file(it, &server.url()))
-            .unwrap();
+        std::fs::write(
+            workspace.path().join(format!("{it}.yaml")),
+            file(it, &server.url(), slices),
+        )
+        .unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
     command.current_dir(workspace.path()).args(args);
@@ -61,10 +71,10 @@ fn signalled(signal: &'static str, args: &[&str], pipelines: &[&str]) -> (Ended,
 #[test]
 fn a_signal_while_the_last_page_of_a_pipeline_comes_keeps_the_next_ones_from_starting() {
     for signal in ["-TERM", "-INT"] {
-        let (ended, asked) = signalled(signal, &["run"], &["first", "second", "third"]);
+        let (ended, asked) = signalled(signal, &["run"], &["first", "second", "third"], &["a"]);
 
         assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-        assert_eq!(asked, ["GET /first"]);
+        assert_eq!(asked, ["GET /first/a"]);
         let report: Value = ended.report();
         assert_eq!((&report["pipeline"], &report["exit_code"]), (&json!("first"), &json!(0)));
         let (_, said) = ended.stderr.split_once("error: ").unwrap();
@@ -74,4 +84,30 @@ fn a_signal_while_the_last_page_of_a_pipeline_comes_keeps_the_next_ones_from_sta
              hint: give the command these pipelines again\n"
         );
     }
+}
+
+#[test]
+fn who_stops_a_plan_is_not_told_that_the_next_one_goes_on() {
+    let (ended, asked) = signalled("-TERM", &["plan", "--fetch"], &["first"], &["a", "b", "c"]);
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""), "{}", ended.stderr);
+    assert_eq!(asked, ["GET /first/a"]);
+    let (_, said) = ended.stderr.split_once("error: ").unwrap();
+    assert_eq!(said, "interrupted; what was read is not kept, and nothing of it is published\n");
+}
+
+#[test]
+fn a_pipeline_that_was_cut_is_told_from_those_that_were_not_started() {
+    let (ended, asked) = signalled("-TERM", &["run"], &["first", "second"], &["a", "b", "c"]);
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""), "{}", ended.stderr);
+    assert_eq!(asked, ["GET /first/a"]);
+    let said: Vec<&str> = ended.stderr.lines().filter(|it| it.starts_with("error")).collect();
+    assert_eq!(
+        said,
+        [
+            "error: interrupted; what was published before stays, and nothing half-written is visible",
+            "error: interrupted before `second` was started; what was published before stays",
+        ]
+    );
 }

@@ -108,11 +108,15 @@ fn export_all(
                 // What earlier pipelines did must not get lost behind the error of this one.
                 print(&reports, args.json, stdout)?;
                 let left = jobs.map(|(plan, _)| plan.pipeline);
+                let err = match (err, purpose) {
+                    (Error::Interrupted, Purpose::Rehearse) => Error::RehearsalInterrupted,
+                    (err, _) => err,
+                };
                 return Err(match err {
                     Error::NotStarted { pipelines } => {
                         Error::NotStarted { pipelines: pipelines.into_iter().chain(left).collect() }
                     }
-                    Error::Interrupted if left.len() > 0 => {
+                    Error::Interrupted | Error::RehearsalInterrupted if left.len() > 0 => {
                         report::error(&mut std::io::stderr().lock(), &err);
                         Error::NotStarted { pipelines: left.collect() }
                     }

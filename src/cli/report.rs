@@ -195,12 +195,18 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
             counted(stream.gaps + stream.folds, "local time")
         ));
     }
-    if let Some(path) = stream.quarantine.as_ref().filter(|_| stream.rejected > 0) {
-        note(format_args!(
-            "{} did not fit and {} in `{path}`",
-            counted(stream.rejected, "record"),
-            if stream.rejected == 1 { "is" } else { "are" }
-        ));
+    let rejected = counted(stream.rejected, "record");
+    match (&stream.quarantine, &stream.first_reject) {
+        _ if stream.rejected == 0 => {}
+        (Some(path), _) => {
+            let are = if stream.rejected == 1 { "is" } else { "are" };
+            note(format_args!("{rejected} did not fit and {are} in `{path}`"));
+        }
+        // Nothing else says which; the error of a stream with too many of them does.
+        (None, Some(first)) if stream.status == StreamStatus::Planned => {
+            note(format_args!("{rejected} did not fit, first: {first}"));
+        }
+        (None, _) => {}
     }
 }
 

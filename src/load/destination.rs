@@ -83,6 +83,7 @@ impl Drop for Held {
         }
         // Not empty where a commit failed half-way: the next run finishes it.
         let _ = self.store.remove_if_empty(&self.staging());
+        let _ = self.store.remove_if_empty(&commit::staging(&self.pipeline));
     }
 }
 

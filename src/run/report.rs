@@ -51,8 +51,10 @@ pub struct StreamReport {
     pub records: u64,
     /// Records that gave no row, because the pipeline drops those with an empty array.
     pub dropped: u64,
-    /// Records that do not fit, now in quarantine.
+    /// Records that do not fit; where the stream was to be published, they are in quarantine.
     pub rejected: u64,
+    /// The column and the reason of the first of them.
+    pub first_reject: Option<String>,
     /// Rows that were not written, because others of their slice were rejected.
     pub held_back: u64,
     /// Rows made of the records, but for those that were held back.

@@ -476,6 +476,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         records: count(&progress.records),
         dropped: notices.dropped_empty,
         rejected: count(&progress.rejected),
+        first_reject: read.tally.first_reject.clone(),
         held_back: read.tally.held_back,
         rows_read: count(&progress.rows),
         duplicates: 0,
