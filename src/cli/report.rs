@@ -165,18 +165,21 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
                 format!("{}, {first} … {last}", counted(n, "partition"))
             }
         };
-        let &StreamReport { added, updated, removed, .. } = stream;
+        let &StreamReport { added, updated, removed, marked, .. } = stream;
+        let (gone, how) =
+            if marked > 0 { (marked, "marked as deleted") } else { (removed, "removed") };
         note(format_args!(
-            "would write {changed}: {} added, {updated} changed, {removed} removed",
+            "would write {changed}: {} added, {updated} changed, {gone} {how}",
             counted(added, "row")
         ));
-    } else if stream.removed > 0 {
+    } else if stream.status == StreamStatus::Published && stream.removed > 0 {
+        let how = if stream.marked > 0 { "marked as deleted" } else { "removed" };
         note(format_args!(
-            "{} removed, because the source no longer has them",
+            "{} {how}, because the source no longer has them",
             counted(stream.removed, "row")
         ));
     }
-    if stream.redated > 0 {
+    if stream.status != StreamStatus::Failed && stream.redated > 0 {
         note(format_args!("{} moved to another partition", counted(stream.redated, "row")));
     }
     if stream.held_back > 0 {

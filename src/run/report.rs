@@ -73,6 +73,8 @@ pub struct StreamReport {
     pub outdated: u64,
     /// Rows of the dataset that the source no longer has.
     pub removed: u64,
+    /// Those of them that stay, marked as deleted.
+    pub marked: u64,
     /// Rows that moved to another partition.
     pub redated: u64,
     /// Rows of the dataset.

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, ParentValues, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
+    plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
 
@@ -416,6 +416,10 @@ fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedS
     report.unchanged = staged.unchanged;
     report.outdated = staged.outdated;
     report.removed = removed(stream, staged);
+    report.marked = match stream.deletes {
+        Deletes::Mark => report.removed,
+        Deletes::Remove => 0,
+    };
     report.redated = staged.redated;
 }
 
@@ -486,6 +490,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         unchanged: 0,
         outdated: 0,
         removed: 0,
+        marked: 0,
         redated: 0,
         rows: 0,
         partitions: 0,
