@@ -219,6 +219,18 @@ pub enum Error {
     /// The user stopped the run.
     #[error("interrupted; what was published before stays, and nothing half-written is visible")]
     Interrupted,
+    /// The user stopped what publishes nothing.
+    #[error("interrupted; what was read is not kept, and nothing of it is published")]
+    RehearsalInterrupted,
+    /// The user stopped the command between two of its pipelines.
+    #[error(
+        "interrupted before `{}` was started; what was published before stays",
+        .pipelines.iter().map(Name::as_str).collect::<Vec<_>>().join("`, `")
+    )]
+    NotStarted {
+        /// Those that were not started.
+        pipelines: Vec<Name>,
+    },
     /// A bug of ours.
     #[error("internal error: {0}")]
     Internal(String),
@@ -250,6 +262,7 @@ impl Error {
             Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
             Self::Interrupted => Some("run again to export the rest".into()),
+            Self::NotStarted { .. } => Some("give the command these pipelines again".into()),
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
             Self::Config(ConfigError::Invalid { .. })
             | Self::Argument { .. }
@@ -259,6 +272,7 @@ impl Error {
             | Self::Write(_)
             | Self::Inspect(_)
             | Self::Listen { .. }
+            | Self::RehearsalInterrupted
             | Self::Output(_) => None,
         }
     }
@@ -284,7 +298,7 @@ impl Error {
             | Self::NothingExported { .. }
             | Self::State { .. }
             | Self::Listen { .. } => 6,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::RehearsalInterrupted | Self::NotStarted { .. } => 130,
         }
     }
 }

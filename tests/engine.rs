@@ -1445,3 +1445,49 @@ fn a_budget_that_children_could_use_up_lists_their_parents_first() {
     assert_eq!(workspace.rows("things").len(), 20, "{codes:?} {:?}", server.lines());
     assert_eq!(codes.last(), Some(&Some(0)), "{codes:?}");
 }
+
+/// The notes of a full refresh that no longer finds the first `gone` of 200 rows.
+#[expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+fn notes_without(gone: usize, deletes: &str, command: &[&str]) -> (Option<i32>, Vec<String>) {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let first = if asked.fetch_add(1, SeqCst) == 0 { 1 } else { 1 + gone };
+        Response::json(&records(first..=200))
+    });
+    let yaml = items(&server, &format!("    request: {{ path: / }}\n    deletes: {deletes}"));
+    let (workspace, _) = export(&yaml);
+    let args = [&command[1..], &["--full-refresh"]].concat();
+    let ended = Ended::of(&workspace.subcommand(command[0], &yaml, &args).output().unwrap());
+    let notes = ended.stdout.lines().filter_map(|it| it.strip_prefix("note: own.items: "));
+    let notes = notes.filter(|it| !it.contains("no total to compare"));
+    (ended.code, notes.map(str::to_owned).collect())
+}
+
+#[test]
+fn what_is_told_of_rows_that_the_source_lost_is_what_became_of_them() {
+    let (run, plan) = (&["run"][..], &["plan", "--fetch"][..]);
+    let day = "would write date=2024-07-25: 0 rows added, 0 changed";
+    for (gone, deletes, command, code, notes) in [
+        (
+            1,
+            "remove",
+            run,
+            0,
+            vec!["1 row removed, because the source no longer has them".to_owned()],
+        ),
+        (
+            2,
+            "mark",
+            run,
+            0,
+            vec!["2 rows marked as deleted, because the source no longer has them".into()],
+        ),
+        (1, "remove", plan, 0, vec![format!("{day}, 1 removed")]),
+        (2, "mark", plan, 0, vec![format!("{day}, 2 marked as deleted")]),
+        // The guard keeps them.
+        (150, "remove", run, 5, vec![]),
+        (150, "mark", run, 5, vec![]),
+    ] {
+        assert_eq!(notes_without(gone, deletes, command), (Some(code), notes), "{gone} {deletes}");
+    }
+}

@@ -6,7 +6,11 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    process::Command,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use insta::assert_snapshot;
@@ -210,4 +214,189 @@ fn the_table_of_a_plan_that_fetches_says_what_would_change() {
     note: own.items: would write 3 partitions, date=2024-07-03 … date=2024-07-09: 1 row added, 1 changed, 0 removed
     note: own.log: would write date=2024-07-24: 1 row added, 0 changed, 0 removed
     ");
+}
+
+/// A log whose entries have a key, and an entry of the first week that is dated anew in the last.
+#[test]
+fn every_partition_that_a_run_changes_is_one_that_its_plan_names() {
+    let is_later = std::sync::Arc::new(AtomicBool::new(false));
+    let asked = std::sync::Arc::clone(&is_later);
+    let server = Server::start(move |request| {
+        let moved = if asked.load(SeqCst) { "2024-07-24" } else { "2024-07-02" };
+        let (from, to) = (request.param("from").unwrap(), request.param("to").unwrap());
+        let days = [(1, moved), (2, "2024-07-10"), (3, "2024-07-23")];
+        let days = days.into_iter().filter(|it| (from..=to).contains(&it.1));
+        Response::json(&days.map(|(id, day)| json!({ "id": id, "day": day, "hours": 8 })).collect())
+    });
+    let standing = ["date=2024-07-02", "date=2024-07-10", "date=2024-07-23"];
+    let moves = ["date=2024-07-02", "date=2024-07-24"];
+    let all = [&standing[..], &moves[1..]].concat();
+    // What is told of the partitions that stand (nothing: it may be any), and what the run then writes.
+    for (key, option, told, written) in [
+        ("[id]", &[][..], None, &moves[..]),
+        ("[id, day]", &[], Some(&standing[2..]), &moves[1..]),
+        ("[id, day]", &["--full-refresh"], None, &moves[..]),
+        ("[id]", &["--rewrite"], Some(&standing[..]), &all[..]),
+        ("[id, day]", &["--rewrite"], Some(&standing[..]), &all[..]),
+        ("[id, day]", &["--format", "parquet", "--format", "csv"], Some(&standing[..]), &all[..]),
+    ] {
+        is_later.store(false, SeqCst);
+        let workspace = Workspace::new();
+        let yaml = format!(
+            "{}destination: {{ path: output, formats: {{ parquet: {{}} }} }}\n",
+            file(&server)
+        )
+        .replace(
+            "replace: { scope: slice, by",
+            &format!("replace: {{ scope: slice, key: {key}, by"),
+        )
+        .replace("      hours:", "      id: { from: id, type: int64 }\n      hours:");
+        let options: Vec<&str> = [&["--stream", "log"], option].concat();
+        let ended = workspace.run(&yaml, &["--stream", "log"], &[]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        is_later.store(true, SeqCst);
+
+        let plan = plan(&workspace, &yaml, &[&["--json"], &options[..]].concat()).report();
+        let ran = workspace.run(&yaml, &options, &[]);
+
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let planned = &plan["streams"][0];
+        assert_eq!(planned["partitions"], json!(told), "{key} {option:?}");
+        let changed = &ran.report()["streams"][0]["changed"];
+        assert_eq!(changed, &json!(written), "{key} {option:?}");
+    }
+}
+
+#[test]
+fn a_plan_refuses_what_its_run_refuses() {
+    let (_server, workspace, yaml) = after_a_night();
+    let refused = |name: &str, yaml: &str| {
+        let ended = Ended::of(&workspace.subcommand(name, yaml, &[]).output().unwrap());
+        assert_eq!(ended.code, Some(6), "{name}: {}", ended.stderr);
+        ended.stderr
+    };
+    for (from, to) in [
+        ("hours: { from: hours, type: int64 }", "hours: { from: hours, type: string }"),
+        ("      hours: { from: hours, type: int64 }\n", ""),
+        ("partition_by: { column: changed }", "partition_by: { column: changed, unit: month }"),
+    ] {
+        let other = yaml.replace(from, to);
+        assert_ne!(other, yaml);
+        let files = kept(&workspace);
+
+        let said = refused("plan", &other);
+        assert!(files == kept(&workspace));
+        assert_eq!(said, refused("run", &other));
+    }
+}
+
+/// Leaves the journal record of a commit that is done but for its end.
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn leave_a_record(workspace: &Workspace) {
+    let manifest = &workspace.files()["_tracklake/own/manifests/log.json"];
+    let mut manifest: Value = serde_json::from_slice(manifest).unwrap();
+    manifest["run"] = json!("killed");
+    let record =
+        json!({ "version": 1, "files_in": [], "files_out": [], "manifest": manifest }).to_string();
+    let path = workspace.output().join("_tracklake/own/journal/log.json");
+    std::fs::write(path, record).unwrap();
+}
+
+#[test]
+fn a_plan_names_the_commit_that_its_run_finishes_first() {
+    let (_server, workspace, yaml) = after_a_night();
+    leave_a_record(&workspace);
+
+    let shown = plan(&workspace, &yaml, &["--stream", "log"]).stdout;
+    let report = plan(&workspace, &yaml, &["--stream", "log", "--json"]).report();
+
+    let said = "\n  log: the commit of run killed would be finished first; what follows is told without it\n";
+    assert!(shown.contains(said), "{shown}");
+    assert_eq!(report["unapplied"], json!([{ "stream": "log", "run": "killed" }]));
+}
+
+/// Of four weeks two are read when the run is stopped.
+#[test]
+fn a_plan_names_the_run_that_is_gone_on_from_and_has_its_windows() {
+    let pid = std::sync::Arc::<OnceLock<u32>>::default();
+    let known = std::sync::Arc::clone(&pid);
+    let server = Server::start(move |request| {
+        if request.param("from") == Some("2024-07-08") {
+            let sent = Command::new("kill").args(["-TERM", &known.wait().to_string()]).status();
+            assert!(sent.unwrap().success());
+        }
+        Response::json(&json!([{ "day": request.param("from"), "hours": 8 }]))
+    });
+    let (workspace, yaml) = (Workspace::new(), file(&server));
+    let child = workspace.command(&yaml, &["--stream", "log"]).spawn().unwrap();
+    pid.set(child.id()).unwrap();
+    assert_eq!(Ended::of(&child.wait_with_output().unwrap()).code, Some(130));
+    let planned = |now: &str| {
+        let mut command = workspace.subcommand("plan", &yaml, &["--stream", "log", "--json"]);
+        Ended::of(&command.env("TRACKLAKE_NOW", now).output().unwrap()).report()
+    };
+
+    // The next day: windows reach to the first run's clock where it is gone on from.
+    let (soon, late) = (planned("2024-07-26T00:00:00Z"), planned("2024-07-26T00:00:01Z"));
+
+    assert_eq!(soon["goes_on"]["began"], "2024-07-25T12:00:00Z");
+    assert_eq!(soon["goes_on"]["streams"], json!(["log"]));
+    assert_eq!(soon["streams"][0]["slices"][3], "2024-07-22..2024-07-25");
+    assert_eq!(late["goes_on"], Value::Null);
+    assert_eq!(late["streams"][0]["slices"][3], "2024-07-22..2024-07-26");
+    let shown = plan(&workspace, &yaml, &["--stream", "log"]).stdout;
+    let line = shown.lines().nth(1).unwrap();
+    let (said, kept) = line.split_once(", without reading again what it has kept: ").unwrap();
+    assert_eq!(said, "  would go on from the run of 2024-07-25T12:00:00Z");
+    assert!(kept.ends_with("B of `log`"), "{kept}");
+    let asked = server.lines().len();
+    let ran = workspace.run(&yaml, &["--stream", "log"], &[]);
+    assert_eq!((ran.code, server.lines().len() - asked), (Some(0), 2), "{}", ran.stderr);
+}
+
+#[test]
+fn a_plan_that_fetches_says_which_commit_it_has_finished_first() {
+    for args in [&["--fetch", "--stream", "log"][..], &["--fetch", "--stream", "log", "--json"]] {
+        let (_server, workspace, yaml) = after_a_night();
+        leave_a_record(&workspace);
+
+        let ended = plan(&workspace, &yaml, args);
+
+        assert!(ended.stderr.contains("the commit of run killed was finished first"), "{ended:?}");
+        if args.contains(&"--json") {
+            let finished = json!([{ "stream": "log", "run": "killed" }]);
+            assert_eq!(ended.report()["finished_commits"], finished);
+        } else {
+            let note = "\nnote: own.log: the commit of run killed was finished first\n";
+            assert!(ended.stdout.contains(note), "{}", ended.stdout);
+        }
+        let manifest = &workspace.files()["_tracklake/own/manifests/log.json"];
+        assert!(String::from_utf8_lossy(manifest).contains("\"killed\""), "it is visible");
+        assert_eq!(
+            plan(&workspace, &yaml, &["--fetch", "--json"]).report()["finished_commits"],
+            json!([])
+        );
+    }
+}
+
+#[test]
+fn a_plan_that_fetches_shows_the_first_record_that_does_not_fit() {
+    let server = Server::start(|request| {
+        let hours = if request.param("from") == Some("2024-07-01") { "many" } else { "8" };
+        Response::json(&json!([{ "day": request.param("from"), "hours": hours }]))
+    });
+    let (workspace, yaml) = (Workspace::new(), file(&server));
+    let args = ["--fetch", "--stream", "log"];
+
+    let ended = Ended::of(&workspace.subcommand("plan", &yaml, &args).output().unwrap());
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    let notes: Vec<&str> = ended.stdout.lines().filter(|it| it.contains("fit")).collect();
+    assert_snapshot!(
+        notes.join("\n"),
+        @r#"note: own.log: 1 record did not fit, first: column `hours`: expected int64, found "many""#
+    );
+    let left: Vec<String> = workspace.files().into_keys().collect();
+    assert_eq!(left, ["_tracklake/own/lock"]);
+    assert!(!workspace.output().join("_tracklake/own/staging").exists());
 }

@@ -56,7 +56,7 @@ pub enum Command {
     /// Show what a run would ask and what it could change, from the state on disk.
     ///
     /// Sends nothing, unless `--fetch` is given: then everything is read and merged as a run would, and
-    /// nothing is published.
+    /// nothing is published but the commit of a run that was killed while it published.
     #[command(after_help = "Example: tracklake plan yandex_tracker --fetch")]
     Plan(PlanArgs),
     /// Show how far each stream has got, the last runs, and what is in quarantine.

@@ -5,7 +5,8 @@ use std::io::Write;
 use super::{
     SHIPPED,
     args::{DemoArgs, GlobalArgs},
-    export, report, runtime,
+    export::{self, Exporter},
+    report, runtime,
 };
 use crate::{
     config::{self, Inputs},
@@ -42,6 +43,7 @@ pub(super) fn demo(
     let inputs = Inputs::new(variables.chain(pace));
     let now = simulator.world().now();
 
+    let exporter = Exporter::new(global)?;
     let mut reports = Vec::new();
     for (name, text) in SHIPPED {
         let mut plan = config::load_text(name.as_ref(), text, &inputs)?;
@@ -52,7 +54,7 @@ pub(super) fn demo(
         }
         let options =
             RunOptions { refresh: Refresh::Full, ..RunOptions::new(export::run_id(now), now) };
-        reports.push(export::export(&plan, &options, export::bars(global))?);
+        reports.push(exporter.export(&plan, &options)?);
     }
     export::print(&reports, *json, stdout)?;
     if !*json {

@@ -2,11 +2,14 @@
 
 use std::io::{IsTerminal as _, Write};
 
+use tokio::runtime::Runtime;
+
 use super::{
+    Stops,
     args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
     clock, inputs, load,
     progress::{self, Bars},
-    report, runtime, stop_signal,
+    report, runtime,
 };
 use crate::{
     config,
@@ -92,17 +95,33 @@ fn export_all(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
+    let exporter = Exporter::new(global)?;
     let mut reports = Vec::new();
-    for (plan, options) in jobs(args, purpose, global)? {
+    let mut jobs = jobs(args, purpose, global)?.into_iter();
+    while let Some((plan, options)) = jobs.next() {
         // A pipeline that waits for others starts when they are done.
         let now = clock(global);
         let options = RunOptions { run: run_id(now), now, ..options };
-        match export(&plan, &options, bars(global)) {
+        match exporter.export(&plan, &options) {
             Ok(report) => reports.push(report),
             Err(err) => {
                 // What earlier pipelines did must not get lost behind the error of this one.
                 print(&reports, args.json, stdout)?;
-                return Err(err);
+                let left = jobs.map(|(plan, _)| plan.pipeline);
+                let err = match (err, purpose) {
+                    (Error::Interrupted, Purpose::Rehearse) => Error::RehearsalInterrupted,
+                    (err, _) => err,
+                };
+                return Err(match err {
+                    Error::NotStarted { pipelines } => {
+                        Error::NotStarted { pipelines: pipelines.into_iter().chain(left).collect() }
+                    }
+                    Error::Interrupted | Error::RehearsalInterrupted if left.len() > 0 => {
+                        report::error(&mut std::io::stderr().lock(), &err);
+                        Error::NotStarted { pipelines: left.collect() }
+                    }
+                    err => err,
+                });
             }
         }
     }
@@ -110,18 +129,37 @@ fn export_all(
     Ok(exit_code(&reports))
 }
 
-/// Runs a pipeline with bars on a terminal, until it is done or the user stops it.
-pub(super) fn export(plan: &Plan, options: &RunOptions, bars: Bars) -> Result<RunReport, Error> {
-    let runtime = runtime()?;
-    let chosen = run::selected(plan, &options.streams);
-    let progress = Progress::new(chosen.iter().map(|(stream, _)| &stream.name));
-    runtime.block_on(async {
-        tokio::select! {
-            report = run::run(plan, options, &progress, stop_signal(1)) => report,
-            () = stop_signal(2) => Err(Error::Interrupted),
-            () = progress::draw(&progress, bars) => Err(Error::Internal("the bars stopped".into())),
+/// Runs pipelines one after the other, until one of them or the user stops it.
+pub(super) struct Exporter {
+    runtime: Runtime,
+    stops: Stops,
+    bars: Bars,
+}
+
+impl Exporter {
+    pub(super) fn new(global: &GlobalArgs) -> Result<Self, Error> {
+        let runtime = runtime()?;
+        // For all pipelines: what is said while one of them ends concerns the next one, too.
+        let stops = Stops::listen(&runtime);
+        Ok(Self { runtime, stops, bars: bars(global) })
+    }
+
+    /// Runs a pipeline with bars on a terminal.
+    pub(super) fn export(&self, plan: &Plan, options: &RunOptions) -> Result<RunReport, Error> {
+        let Self { runtime, stops, bars } = self;
+        if stops.any() {
+            return Err(Error::NotStarted { pipelines: vec![plan.pipeline.clone()] });
         }
-    })
+        let chosen = run::selected(plan, &options.streams);
+        let progress = Progress::new(chosen.iter().map(|(stream, _)| &stream.name));
+        runtime.block_on(async {
+            tokio::select! {
+                report = run::run(plan, options, &progress, stops.reached(1)) => report,
+                () = stops.reached(2) => Err(Error::Interrupted),
+                () = progress::draw(&progress, *bars) => Err(Error::Internal("the bars stopped".into())),
+            }
+        })
+    }
 }
 
 /// Prints what runs did: their reports on stdout, the errors of their streams on stderr.
@@ -153,7 +191,7 @@ pub(super) fn exit_code(reports: &[RunReport]) -> u8 {
 }
 
 /// Bars where a person looks and nothing else writes.
-pub(super) fn bars(global: &GlobalArgs) -> Bars {
+fn bars(global: &GlobalArgs) -> Bars {
     let wanted = !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
     if wanted { Bars::Shown } else { Bars::Hidden }
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 pub use args::{Args, Command};
 use args::{CheckArgs, DatasetArgs, GlobalArgs};
@@ -222,21 +223,43 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|err| Error::Internal(format!("cannot start the runtime: {err}")))
 }
 
-/// Ends when the user or the system has said `times` times that the program should stop; what they say is
-/// heard from the call on, before anybody waits.
-fn stop_signal(times: u32) -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = signal(SignalKind::interrupt());
-    let terminate = signal(SignalKind::terminate());
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-            return std::future::pending().await;
-        };
-        for _ in 0..times {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+/// How often the user or the system has said that the program should stop.
+struct Stops {
+    said: watch::Receiver<u32>,
+}
+
+impl Stops {
+    /// Hears what is said from the call on, before anybody waits, and for as long as `runtime` lives.
+    fn listen(runtime: &tokio::runtime::Runtime) -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _inside = runtime.enter();
+        let interrupt = signal(SignalKind::interrupt());
+        let terminate = signal(SignalKind::terminate());
+        let (heard, said) = watch::channel(0);
+        if let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) {
+            runtime.spawn(async move {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    heard.send_modify(|it| *it += 1);
+                }
+            });
+        }
+        Self { said }
+    }
+
+    /// Whether it was said at all.
+    fn any(&self) -> bool {
+        *self.said.borrow() > 0
+    }
+
+    /// Ends when it was said `times` times.
+    async fn reached(&self, times: u32) {
+        if self.said.clone().wait_for(|it| *it >= times).await.is_err() {
+            // Nobody listens, so that nobody will ever say it.
+            std::future::pending::<()>().await;
         }
     }
 }

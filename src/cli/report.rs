@@ -2,12 +2,14 @@
 
 use std::{error::Error as _, fmt, io::Write};
 
+use chrono::SecondsFormat;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use crate::{
     config::{ConfigError, Problem, Summary},
     error::Error,
-    run::{Forecast, RunReport, StreamForecast, StreamReport, StreamStatus},
+    load::Unapplied,
+    run::{Forecast, GoesOn, RunReport, StreamForecast, StreamReport, StreamStatus},
 };
 
 /// Prints a failure: the message, what caused it, and what to try.
@@ -94,6 +96,15 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
     table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
     self::table(out, &mut table, 2..HEADER.len());
     for report in reports {
+        for Unapplied { stream, run } in &report.finished_commits {
+            let pipeline = &report.pipeline;
+            line(
+                out,
+                format_args!(
+                    "note: {pipeline}.{stream}: the commit of run {run} was finished first"
+                ),
+            );
+        }
         for stream in &report.streams {
             notes(out, &report.pipeline, stream);
         }
@@ -154,18 +165,21 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
                 format!("{}, {first} … {last}", counted(n, "partition"))
             }
         };
-        let &StreamReport { added, updated, removed, .. } = stream;
+        let &StreamReport { added, updated, removed, marked, .. } = stream;
+        let (gone, how) =
+            if marked > 0 { (marked, "marked as deleted") } else { (removed, "removed") };
         note(format_args!(
-            "would write {changed}: {} added, {updated} changed, {removed} removed",
+            "would write {changed}: {} added, {updated} changed, {gone} {how}",
             counted(added, "row")
         ));
-    } else if stream.removed > 0 {
+    } else if stream.status == StreamStatus::Published && stream.removed > 0 {
+        let how = if stream.marked > 0 { "marked as deleted" } else { "removed" };
         note(format_args!(
-            "{} removed, because the source no longer has them",
+            "{} {how}, because the source no longer has them",
             counted(stream.removed, "row")
         ));
     }
-    if stream.redated > 0 {
+    if stream.status != StreamStatus::Failed && stream.redated > 0 {
         note(format_args!("{} moved to another partition", counted(stream.redated, "row")));
     }
     if stream.held_back > 0 {
@@ -184,12 +198,18 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
             counted(stream.gaps + stream.folds, "local time")
         ));
     }
-    if let Some(path) = stream.quarantine.as_ref().filter(|_| stream.rejected > 0) {
-        note(format_args!(
-            "{} did not fit and {} in `{path}`",
-            counted(stream.rejected, "record"),
-            if stream.rejected == 1 { "is" } else { "are" }
-        ));
+    let rejected = counted(stream.rejected, "record");
+    match (&stream.quarantine, &stream.first_reject) {
+        _ if stream.rejected == 0 => {}
+        (Some(path), _) => {
+            let are = if stream.rejected == 1 { "is" } else { "are" };
+            note(format_args!("{rejected} did not fit and {are} in `{path}`"));
+        }
+        // Nothing else says which; the error of a stream with too many of them does.
+        (None, Some(first)) if stream.status == StreamStatus::Planned => {
+            note(format_args!("{rejected} did not fit, first: {first}"));
+        }
+        (None, _) => {}
     }
 }
 
@@ -202,8 +222,27 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
 ///     may change 62 of 181 standing partitions, date=2024-05-26 … date=2024-07-26, and add others
 /// ```
 pub fn forecast(out: &mut dyn Write, forecast: &Forecast) {
-    let Forecast { pipeline, output, streams } = forecast;
+    let Forecast { pipeline, output, unapplied, goes_on, streams } = forecast;
     line(out, format_args!("{pipeline} would be written to `{output}`"));
+    for Unapplied { stream, run } in unapplied {
+        line(
+            out,
+            format_args!(
+                "  {stream}: the commit of run {run} would be finished first; what follows is told without it"
+            ),
+        );
+    }
+    if let Some(GoesOn { began, streams, bytes }) = goes_on {
+        line(
+            out,
+            format_args!(
+                "  would go on from the run of {}, without reading again what it has kept: {} of `{}`",
+                began.to_rfc3339_opts(SecondsFormat::Secs, true),
+                size(*bytes),
+                streams.join("`, `")
+            ),
+        );
+    }
     for stream in streams {
         let name = &stream.stream;
         line(out, format_args!("  {name}: {}", asked(stream)));

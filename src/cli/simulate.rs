@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use super::{
+    Stops,
     args::{GlobalArgs, SimulateArgs},
-    clock, report, runtime, stop_signal,
+    clock, report, runtime,
 };
 use crate::{
     error::Error,
@@ -34,7 +35,9 @@ pub(super) fn simulate(
         page_cap: *page_cap,
         ..SimOptions::default()
     };
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let stops = Stops::listen(&runtime);
+    runtime.block_on(async {
         let simulator = Simulator::start(options)
             .await
             .map_err(|source| Error::Listen { address: listen.to_string(), source })?;
@@ -53,7 +56,7 @@ pub(super) fn simulate(
             ),
         );
         let _ = stdout.flush();
-        stop_signal(1).await;
+        stops.reached(1).await;
         simulator.stop().await;
         Ok(0)
     })

@@ -7,7 +7,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    FileContext, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, WriteError,
+    FileContext, Inspection, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, Unapplied,
+    WriteError,
     commit::{self, Outcome, StagedStream, Staging},
     lock::Lock,
     manifest::{self, Manifest},
@@ -43,6 +44,7 @@ pub const DEFAULT_MEMORY_BYTES: usize = 48 << 20;
 #[derive(Debug)]
 pub struct Destination {
     held: Arc<Held>,
+    finished: Vec<Unapplied>,
 }
 
 /// What the writers of a run share.
@@ -83,6 +85,7 @@ impl Drop for Held {
         }
         // Not empty where a commit failed half-way: the next run finishes it.
         let _ = self.store.remove_if_empty(&self.staging());
+        let _ = self.store.remove_if_empty(&commit::staging(&self.pipeline));
     }
 }
 
@@ -106,8 +109,10 @@ impl Destination {
     ) -> Result<Self, WriteError> {
         let store = Store::open(&plan.path)?;
         let lock = Lock::take(&store, pipeline, run)?;
+        let finished = Inspection::of(&store, pipeline).unapplied()?;
         commit::recover(&store, pipeline)?;
         Ok(Self {
+            finished,
             held: Arc::new(Held {
                 store,
                 plan: plan.clone(),
@@ -120,6 +125,12 @@ impl Destination {
         })
     }
 
+    /// The commits of earlier runs that were finished when it was opened, whatever for: what readers see
+    /// has changed with them.
+    pub fn finished(&self) -> &[Unapplied] {
+        &self.finished
+    }
+
     /// Whether the stream's rows can go to where its dataset stands, if there is one: columns
     /// keep their names and types, partitions and formats stay. A column that is new is fine.
     pub fn check(&self, stream: &StreamPlan) -> Result<(), WriteError> {
@@ -129,13 +140,7 @@ impl Destination {
     /// What stands, which the stream's plan can go on with.
     fn standing(&self, stream: &StreamPlan) -> Result<Option<Manifest>, WriteError> {
         let Held { store, plan, pipeline, .. } = &*self.held;
-        let manifest = Manifest::read(store, pipeline, &stream.name)?;
-        if let Some(manifest) = &manifest {
-            let schema = dataset_schema(stream);
-            let trees = manifest::trees(plan, pipeline, &stream.name);
-            manifest.check(store, stream, &schema, &trees)?;
-        }
-        Ok(manifest)
+        Manifest::checked(store, plan, pipeline, stream)
     }
 
     /// Starts to write a stream. Its rows take up to about `memory_bytes` while they come.
@@ -261,9 +266,7 @@ impl StreamWriter {
         let delta = splitter.finish()?;
         let trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
         let order = standing.as_ref().map_or(Order::Same, |it| it.order(&stream, &schema));
-        let has_new_format = standing.as_ref().is_some_and(|it| {
-            manifest::formats(&trees).iter().any(|(tree, how)| it.formats.get(tree) != Some(how))
-        });
+        let has_new_format = standing.as_ref().is_some_and(|it| it.has_new_format(&trees));
         let is_rewritten = order == Order::Other || has_new_format;
         let manner = Manner {
             rule: Rule::from(&stream.write),

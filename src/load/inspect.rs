@@ -17,13 +17,16 @@ use std::{
     path::Path,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    ResumeHeader, WriteError, lock,
+    ResumeHeader, Rewrite, WriteError, lock,
     manifest::{self, Manifest, ROWS},
     spool,
     store::{EntryKind, Store, io_error},
+    update::Order,
 };
-use crate::plan::Name;
+use crate::plan::{DestinationPlan, Name, StreamPlan, dataset_schema};
 
 /// One pipeline's part of a destination, to be looked at.
 #[derive(Debug)]
@@ -71,11 +74,36 @@ pub struct Unfinished {
     pub bytes: u64,
 }
 
+/// A commit that the run which began it did not finish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unapplied {
+    /// The stream.
+    pub stream: String,
+    /// The run that began it.
+    pub run: String,
+}
+
+/// What is said of a journal record; all of it is known where it is applied.
+#[derive(Deserialize)]
+struct JournalHead {
+    manifest: ManifestHead,
+}
+
+#[derive(Deserialize)]
+struct ManifestHead {
+    run: String,
+}
+
 impl Inspection {
     /// Opens what `pipeline` has in `directory`; `None` where there is no such directory.
     pub fn open(directory: &Path, pipeline: &Name) -> Result<Option<Self>, WriteError> {
         let store = Store::existing(directory)?;
-        Ok(store.map(|store| Self { store, pipeline: pipeline.clone() }))
+        Ok(store.map(|store| Self::of(&store, pipeline)))
+    }
+
+    /// Looks at what is open already.
+    pub(super) fn of(store: &Store, pipeline: &Name) -> Self {
+        Self { store: store.clone(), pipeline: pipeline.clone() }
     }
 
     /// The run that holds the pipeline now.
@@ -91,6 +119,35 @@ impl Inspection {
     /// The streams whose last commit was not finished.
     pub fn interrupted(&self) -> Result<Vec<Name>, WriteError> {
         self.named("journal")
+    }
+
+    /// The commits that were not finished: the next run does that before all else.
+    pub fn unapplied(&self) -> Result<Vec<Unapplied>, WriteError> {
+        let mut found = Vec::new();
+        for stream in self.json_files("journal")? {
+            let path = format!("{}/journal/{stream}.json", self.directory());
+            // A run at work may have finished it meanwhile.
+            if let Some(JournalHead { manifest }) = manifest::read(&self.store, &path)? {
+                found.push(Unapplied { stream, run: manifest.run });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Refuses what [`Destination::check`](super::Destination::check) does; says whether every
+    /// file of the stream has to be written anew.
+    pub fn check(
+        &self,
+        stream: &StreamPlan,
+        plan: &DestinationPlan,
+    ) -> Result<Rewrite, WriteError> {
+        let Self { store, pipeline } = self;
+        let Some(manifest) = Manifest::checked(store, plan, pipeline, stream)? else {
+            return Ok(Rewrite::Changed);
+        };
+        let is_new = manifest.has_new_format(&manifest::trees(plan, pipeline, &stream.name))
+            || manifest.order(stream, &dataset_schema(stream)) == Order::Other;
+        Ok(if is_new { Rewrite::All } else { Rewrite::Changed })
     }
 
     /// What a stream's manifest says; `None` where nothing was published.
@@ -148,13 +205,15 @@ impl Inspection {
         Ok(found)
     }
 
+    /// Which runs may go on from the one that has not ended.
+    pub fn resume_header(&self) -> Result<Option<ResumeHeader>, WriteError> {
+        spool::header_of(&self.store, &spool::directory(&self.pipeline))
+    }
+
     /// What a run has read and not published, if there is any.
     pub fn unfinished(&self) -> Result<Option<Unfinished>, WriteError> {
         let directory = spool::directory(&self.pipeline);
-        let header = self.store.read(&format!("{directory}/run.json"))?;
-        let Some(header) = header.and_then(|it| serde_json::from_slice(&it).ok()) else {
-            return Ok(None);
-        };
+        let Some(header) = self.resume_header()? else { return Ok(None) };
         let (mut streams, mut bytes) = (Vec::new(), 0);
         for entry in self.store.list(&directory)? {
             let Some(stream) = entry.name.strip_suffix(".spool") else { continue };

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::plan::{
     DELETED_COLUMN, DestinationPlan, FormatPlan, Name, PartitionPlan, PartitionUnit, StreamPlan,
+    dataset_schema,
 };
 
 /// Of journal records and manifests.
@@ -278,6 +279,26 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// What stands of a stream, which its plan can go on with; `None` where nothing was published.
+    pub(super) fn checked(
+        store: &Store,
+        plan: &DestinationPlan,
+        pipeline: &Name,
+        stream: &StreamPlan,
+    ) -> Result<Option<Self>, WriteError> {
+        let manifest = Self::read(store, pipeline, &stream.name)?;
+        if let Some(manifest) = &manifest {
+            let trees = trees(plan, pipeline, &stream.name);
+            manifest.check(store, stream, &dataset_schema(stream), &trees)?;
+        }
+        Ok(manifest)
+    }
+
+    /// Whether a tree is to be written that no file stands in, or in another manner than before.
+    pub(super) fn has_new_format(&self, trees: &[Tree]) -> bool {
+        formats(trees).iter().any(|(tree, how)| self.formats.get(tree) != Some(how))
     }
 
     /// The files that are read, in the order of their rows.

@@ -58,7 +58,7 @@ use crate::plan::{CsvCompression, FormatPlan};
 pub use commit::{Published, StagedStream};
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
-pub use inspect::{Inspection, Quarantined, StreamSummary, Unfinished};
+pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};
 pub use quarantine::{QuarantineWriter, RejectedRecord};
 pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     WriteError,
     destination::Held,
-    store::{StagingFile, io_error},
+    store::{StagingFile, Store, io_error},
 };
 use crate::plan::Name;
 
@@ -56,8 +56,8 @@ impl ResumeHeader {
         Self { version: VERSION, fingerprint, now }
     }
 
-    /// Whether a run that begins `now` may go on from this one.
-    fn allows(&self, new: &Self, max_age: TimeDelta) -> bool {
+    /// Whether the run that would begin as `new` may go on from this one.
+    pub fn allows(&self, new: &Self, max_age: TimeDelta) -> bool {
         let age = new.now - self.now;
         self.version == new.version
             && self.fingerprint == new.fingerprint
@@ -362,10 +362,9 @@ pub(super) fn begin(
 ) -> Result<ResumeHeader, WriteError> {
     let directory = held.slices();
     let path = format!("{directory}/run.json");
-    // A header that cannot be read is one that is not there: nothing depends on it but time.
-    let earlier = held.store.read(&path)?;
-    let earlier = earlier.and_then(|it| serde_json::from_slice::<ResumeHeader>(&it).ok());
-    if let Some(earlier) = earlier.filter(|it| it.allows(&header, max_age)) {
+    if let Some(earlier) =
+        header_of(&held.store, &directory)?.filter(|it| it.allows(&header, max_age))
+    {
         return Ok(earlier);
     }
     held.store.remove_all(&directory)?;
@@ -374,6 +373,16 @@ pub(super) fn begin(
         .map_err(io_error("write", &held.store.absolute(&path)?))?;
     held.store.replace(&path, &content)?;
     Ok(header)
+}
+
+/// Whose slices a directory has.
+pub(super) fn header_of(
+    store: &Store,
+    directory: &str,
+) -> Result<Option<ResumeHeader>, WriteError> {
+    // A header that cannot be read is one that is not there: nothing depends on it but time.
+    let header = store.read(&format!("{directory}/run.json"))?;
+    Ok(header.and_then(|it| serde_json::from_slice(&it).ok()))
 }
 
 /// Forgets the finished slices of a stream, because they are published.

@@ -9,17 +9,22 @@
 
 use std::collections::HashMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::{Publish, RunOptions, check_selection, horizon, selected};
+use super::{
+    Publish, RESUME_MAX_AGE, Refresh, RunOptions, check_selection, fingerprint, horizon, selected,
+};
 use crate::{
     error::Error,
     extract::{ExtractError, Extractor, ParentValues, Slice, slices},
-    load::Inspection,
-    plan::{Method, Name, Plan, ScopeSource, StreamPlan},
+    load::{Inspection, ResumeHeader, Rewrite, Unapplied, WriteError},
+    plan::{Method, Name, Plan, ReplaceScope, ScopeSource, StreamPlan, WriteMode},
     state::StreamState,
 };
+
+/// The value of the partition of rows without a date, as Hive has it.
+const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// What a run of a pipeline would ask, and what it could change.
 #[derive(Debug, Serialize)]
@@ -28,8 +33,24 @@ pub struct Forecast {
     pub pipeline: String,
     /// Where it would write.
     pub output: String,
+    /// Commits of a run that was killed; they are finished before anything is asked, and the rest is told as
+    /// if they were not there.
+    pub unapplied: Vec<Unapplied>,
+    /// The run that has not ended and whose slices are not read again.
+    pub goes_on: Option<GoesOn>,
     /// Parents before children.
     pub streams: Vec<StreamForecast>,
+}
+
+/// What an unfinished run has read.
+#[derive(Debug, Serialize)]
+pub struct GoesOn {
+    /// The clock of that run, up to which windows reach.
+    pub began: DateTime<Utc>,
+    /// The streams of which it has kept slices.
+    pub streams: Vec<String>,
+    /// The bytes that are kept.
+    pub bytes: u64,
 }
 
 /// What a run would ask for one stream.
@@ -49,7 +70,7 @@ pub struct StreamForecast {
     pub first_request: Option<String>,
     /// The partitions that stand.
     pub standing_partitions: u64,
-    /// Those of them that the run can change; nothing where the slices do not say which.
+    /// Those of them that the run can change; nothing where it may be any of them.
     pub partitions: Option<Vec<String>>,
 }
 
@@ -57,14 +78,26 @@ pub struct StreamForecast {
 ///
 /// # Errors
 ///
-/// What would keep the run from starting: state that cannot be read, or that is of another request.
+/// What would keep the run from starting: state that cannot be read, or that is of another request,
+/// and a dataset that the plan cannot go on with.
 pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
     let inspection =
         Inspection::open(&plan.destination.path, &plan.pipeline).map_err(Error::Inspect)?;
+    let goes_on = match &inspection {
+        Some(inspection) => goes_on(inspection, plan, options).map_err(Error::Inspect)?,
+        None => None,
+    };
+    let now = goes_on.as_ref().map_or(options.now, |it| it.began);
+    let options = &RunOptions { now, ..options.clone() };
     let chosen = selected(plan, &options.streams);
     let mut states = HashMap::new();
+    let mut rewrites = HashMap::new();
     for (stream, publish) in &chosen {
+        if let (Some(inspection), Publish::Yes) = (&inspection, publish) {
+            let rewrite = inspection.check(stream, &plan.destination).map_err(Error::Write)?;
+            rewrites.insert(&stream.name, rewrite);
+        }
         let summary = match &inspection {
             Some(inspection) => inspection.stream(&stream.name).map_err(Error::Inspect)?,
             None => None,
@@ -106,17 +139,42 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
                 format!("{method} {}", it.shown())
             }),
             standing_partitions: standing.len() as u64,
-            partitions: reach(stream, &known).map(|(first, last)| {
-                standing.into_iter().filter(|it| is_between(it, first, last)).collect()
-            }),
+            partitions: match reach(stream, options, &known) {
+                _ if rewrites.get(&stream.name) == Some(&Rewrite::All) => Some(standing),
+                Reach::Any if !standing.is_empty() => None,
+                Reach::Any | Reach::All => Some(standing),
+                Reach::Dates(first, last) => {
+                    Some(standing.into_iter().filter(|it| is_between(it, first, last)).collect())
+                }
+            },
             slices: known.into_iter().map(|it| it.id).collect(),
         });
     }
     Ok(Forecast {
         pipeline: plan.pipeline.to_string(),
         output: plan.destination.path.display().to_string(),
+        unapplied: match &inspection {
+            Some(inspection) => inspection.unapplied().map_err(Error::Inspect)?,
+            None => Vec::new(),
+        },
+        goes_on: goes_on.filter(|it| !it.streams.is_empty()),
         streams,
     })
+}
+
+/// The run that this one would go on from.
+fn goes_on(
+    inspection: &Inspection,
+    plan: &Plan,
+    options: &RunOptions,
+) -> Result<Option<GoesOn>, WriteError> {
+    let own = ResumeHeader::new(fingerprint(plan, options), options.now);
+    let header = inspection.resume_header()?.filter(|it| it.allows(&own, RESUME_MAX_AGE));
+    let Some(header) = header else { return Ok(None) };
+    // Without a slice that has ended it is gone on from by its clock alone.
+    let kept = inspection.unfinished()?;
+    let (streams, bytes) = kept.map(|it| (it.streams, it.bytes)).unwrap_or_default();
+    Ok(Some(GoesOn { began: header.now, streams, bytes }))
 }
 
 /// The parents that are asked again whether or not they changed.
@@ -127,20 +185,45 @@ fn pending<'a>(
     states.get(&stream.name).into_iter().flatten().flat_map(|it| &it.pending)
 }
 
-/// The first and the last date that rows of the slices can have in the column that decides their
-/// partition; `None` where the slices do not say.
-fn reach(stream: &StreamPlan, slices: &[Slice]) -> Option<(NaiveDate, NaiveDate)> {
-    let is_bound = stream.scope.contains(&(stream.partition.column.clone(), ScopeSource::Window));
-    if !is_bound {
-        return None;
-    }
-    let dates: Vec<_> = slices.iter().map(Slice::dates).collect::<Option<_>>()?;
-    Some((dates.iter().map(|it| it.0).min()?, dates.iter().map(|it| it.1).max()?))
+/// Which of the standing partitions a run can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All of them are written anew.
+    All,
+    /// Whichever has a row that goes, or that takes the place of one.
+    Any,
+    /// Those with days from the first to the last.
+    Dates(NaiveDate, NaiveDate),
 }
 
-/// Whether a partition, such as `date=2024-07`, has a day from `first` to `last`.
+/// What the slices say about the column that decides a row's partition.
+fn reach(stream: &StreamPlan, options: &RunOptions, slices: &[Slice]) -> Reach {
+    if options.rewrite == Rewrite::All {
+        return Reach::All;
+    }
+    let column = &stream.partition.column;
+    let is_bound = matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::Slice, .. })
+        && stream.scope.contains(&(column.clone(), ScopeSource::Window));
+    // A row that comes with another date leaves the partition in which its key stands.
+    let stays = stream.key().is_empty() || stream.key().contains(column);
+    // What no slice asked for goes, wherever it stands.
+    let removes_the_rest = options.refresh == Refresh::Full;
+    if !is_bound || !stays || removes_the_rest {
+        return Reach::Any;
+    }
+    let dates: Option<Vec<_>> = slices.iter().map(Slice::dates).collect();
+    let dates = dates.unwrap_or_default();
+    let (first, last) = (dates.iter().map(|it| it.0).min(), dates.iter().map(|it| it.1).max());
+    first.zip(last).map_or(Reach::Any, |(first, last)| Reach::Dates(first, last))
+}
+
+/// Whether a partition, such as `date=2024-07`, has a day from `first` to `last`; that of rows without a
+/// date may always get one.
 fn is_between(partition: &str, first: NaiveDate, last: NaiveDate) -> bool {
     let Some((_, value)) = partition.split_once('=') else { return true };
+    if value == NO_DATE {
+        return true;
+    }
     let (first, last) = (first.to_string(), last.to_string());
     let len = value.len().min(first.len());
     (&first[..len]..=&last[..len]).contains(&&value[..len])
@@ -164,7 +247,7 @@ mod tests {
             ("date=2024-09", false),
             ("date=2024", true),
             ("date=2023", false),
-            ("date=__HIVE_DEFAULT_PARTITION__", false),
+            ("date=__HIVE_DEFAULT_PARTITION__", true),
         ] {
             assert_eq!(is_between(partition, first, last), expected, "{partition}");
         }

@@ -32,14 +32,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
-pub use forecast::{Forecast, StreamForecast, forecast};
+pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
 
 use crate::{
     error::Error,
     extract::{Extractor, Horizon, ParentValues, planned_start, reread},
-    load::{Destination, Purpose, ResumeHeader, Rewrite},
+    load::{Destination, Purpose, ResumeHeader, Rewrite, Unapplied},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
@@ -152,6 +152,9 @@ pub async fn run(
         let RunOptions { run, now, purpose, .. } = options;
         let destination = Destination::open(&plan.destination, &plan.pipeline, run, *now, *purpose)
             .map_err(Error::Write)?;
+        for Unapplied { stream, run } in destination.finished() {
+            warn!(stream, "the commit of run {run} was finished first");
+        }
         let header = ResumeHeader::new(fingerprint(plan, options), options.now);
         let header = destination.begin(header, RESUME_MAX_AGE).map_err(Error::Write)?;
         // A run that goes on has the windows of the run that began.
@@ -184,6 +187,7 @@ pub async fn run(
             run: options.run.clone(),
             started_at: options.now,
             seconds: started.elapsed().as_secs_f64(),
+            finished_commits: destination.finished().to_vec(),
             exit_code: RunReport::exit_code(&streams),
             streams,
             error: None,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::{error::Error, load::Unapplied};
 
 /// What a run did.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,8 @@ pub struct RunReport {
     pub seconds: f64,
     /// The exit code that the run alone leads to.
     pub exit_code: u8,
+    /// The commits of killed runs that were finished before anything was asked; `plan --fetch` does that, too.
+    pub finished_commits: Vec<Unapplied>,
     /// What each stream did, parents before children.
     pub streams: Vec<StreamReport>,
     /// Why the report itself, or the end of the run, could not be kept.
@@ -49,8 +51,10 @@ pub struct StreamReport {
     pub records: u64,
     /// Records that gave no row, because the pipeline drops those with an empty array.
     pub dropped: u64,
-    /// Records that do not fit, now in quarantine.
+    /// Records that do not fit; where the stream was to be published, they are in quarantine.
     pub rejected: u64,
+    /// The column and the reason of the first of them.
+    pub first_reject: Option<String>,
     /// Rows that were not written, because others of their slice were rejected.
     pub held_back: u64,
     /// Rows made of the records, but for those that were held back.
@@ -69,6 +73,8 @@ pub struct StreamReport {
     pub outdated: u64,
     /// Rows of the dataset that the source no longer has.
     pub removed: u64,
+    /// Those of them that stay, marked as deleted.
+    pub marked: u64,
     /// Rows that moved to another partition.
     pub redated: u64,
     /// Rows of the dataset.

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, ParentValues, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Name, Plan, ReplaceScope, StreamPlan, WriteMode},
+    plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
 
@@ -425,6 +425,10 @@ fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedS
     report.unchanged = staged.unchanged;
     report.outdated = staged.outdated;
     report.removed = removed(stream, staged);
+    report.marked = match stream.deletes {
+        Deletes::Mark => report.removed,
+        Deletes::Remove => 0,
+    };
     report.redated = staged.redated;
 }
 
@@ -485,6 +489,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         records: count(&progress.records),
         dropped: notices.dropped_empty,
         rejected: count(&progress.rejected),
+        first_reject: read.tally.first_reject.clone(),
         held_back: read.tally.held_back,
         rows_read: count(&progress.rows),
         duplicates: 0,
@@ -494,6 +499,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         unchanged: 0,
         outdated: 0,
         removed: 0,
+        marked: 0,
         redated: 0,
         rows: 0,
         partitions: 0,
