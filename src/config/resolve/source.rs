@@ -21,7 +21,7 @@ use crate::{
     },
     plan::{
         AuthPlan, Limits, Outcome, RateHeaders, ResetFormat, ResponseRule, RetryPlan, SourcePlan,
-        Template, TlsPlan,
+        Template, TlsPlan, is_loopback,
     },
 };
 
@@ -280,15 +280,5 @@ impl Resolver<'_> {
             rules.push(ResponseRule { statuses, header, body, then });
         }
         rules
-    }
-}
-
-/// Whether a URL's host is this machine itself.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }
