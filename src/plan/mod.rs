@@ -16,6 +16,7 @@ pub mod secret;
 pub mod stream;
 mod selection;
 pub mod template;
+mod unescape;
 
 use std::time::Duration;
 
