@@ -192,6 +192,35 @@ fn a_key_stands_in_the_query_of_every_request_and_is_never_shown() {
 }
 
 #[test]
+fn a_request_with_a_key_in_its_query_is_not_redirected_because_the_key_would_be_missing() {
+    let server = Server::start(|_| Response::text(302, "").header("location", "/elsewhere"));
+    let auth = r#"{ api_key: { place: query, name: key, value: "{{ vars.a }}" } }"#;
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&pipeline(&server, auth), &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let cause = "redirects to `/elsewhere`, where the key would be missing from the query";
+    assert!(ended.stderr.contains(cause), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/elsewhere"), 0);
+}
+
+#[test]
+fn a_redirect_is_followed_without_saying_where_from() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/items" => Response::text(302, "").header("location", "/moved"),
+        _ => Response::json(&json!({ "items": [{ "id": 1, "day": "2024-07-25" }] })),
+    });
+    let auth = r#"{ api_key: { place: header, name: X-Api-Key, value: "{{ vars.a }}" } }"#;
+
+    let ended = Workspace::new().run(&pipeline(&server, auth), &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/moved"), PARTS);
+    assert!(server.requests().iter().all(|it| it.header("referer").is_empty()));
+}
+
+#[test]
 fn a_key_stands_in_a_header() {
     let server = Server::start(|request| match request.header("x-api-key") {
         "s3cr3t/of A+" => page(request),

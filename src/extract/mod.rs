@@ -517,12 +517,11 @@ impl Extractor {
                     let location = location.split('?').next().unwrap_or_default().to_owned();
                     let target = request.url.join(&location);
                     let is_here = target.is_ok_and(|it| it.origin() == request.url.origin());
-                    let reason = match (is_here, request.method) {
-                        (false, _) => "another origin",
-                        (true, Method::Post) => "which takes the body from the request",
-                        (true, Method::Get) => {
-                            self.auth.why_not_redirected().unwrap_or("too many times")
-                        }
+                    let reason = match (self.auth.why_not_redirected(), request.method) {
+                        _ if !is_here => "another origin",
+                        (Some(reason), _) => reason,
+                        (None, Method::Post) => "which takes the body from the request",
+                        (None, Method::Get) => "too many times",
                     };
                     ExtractError::Redirected { url, location, reason }
                 }

@@ -291,6 +291,8 @@ fn client(
     let mut builder = Client::builder()
         .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
         .redirect(redirects)
+        // It would repeat the query of a request that is redirected.
+        .referer(false)
         .timeout(source.limits.timeout)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .pool_max_idle_per_host(source.limits.max_in_flight);

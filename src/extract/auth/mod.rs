@@ -35,7 +35,8 @@ use super::{
     send::{Answer, SendError, Sender, Wire},
 };
 use crate::plan::{
-    ApiKeyPlan, AuthPlan, LoginPlan, Oauth2Plan, Redactor, Secret, TokenHeader, YandexIamPlan,
+    ApiKeyPlan, AuthPlan, KeyPlace, LoginPlan, Oauth2Plan, Redactor, Secret, TokenHeader,
+    YandexIamPlan,
 };
 
 /// Logs the requests of one source in.
@@ -167,7 +168,13 @@ impl Auth {
 
     /// Why a redirect within the origin was not followed, where the way to log in is why.
     pub(super) fn why_not_redirected(&self) -> Option<&'static str> {
-        matches!(self.scheme, Scheme::Signed(_)).then_some("which the signature does not cover")
+        match &self.scheme {
+            Scheme::Signed(_) => Some("which the signature does not cover"),
+            Scheme::ApiKey(ApiKeyPlan { place: KeyPlace::Query, .. }) => {
+                Some("where the key would be missing from the query")
+            }
+            Scheme::Fixed(_) | Scheme::ApiKey(_) | Scheme::Token(_) => None,
+        }
     }
 
     /// Asks for a token. `refresh` is what the last answer gave for asking again.
