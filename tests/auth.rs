@@ -539,6 +539,32 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_credential_with_a_line_break_is_named_before_anything_is_sent() {
+    let in_file = sent_token(FROM_FILE, "t0ken\n\n", &[], &[]).unwrap_err();
+    let in_variable = sent_token(FROM_ENV, "", &[], &[("OWN_A", "t0\r\nken")]).unwrap_err();
+
+    for said in [in_file, in_variable] {
+        let problem = "source.auth.bearer.token: the value of OWN_A has a line break in it, which a header cannot carry";
+        assert!(said.contains(problem), "{said}");
+        assert!(!said.contains("t0"), "{said}");
+    }
+    let server = Server::start(page);
+    for auth in [
+        r#"{ header: { name: X-Key, value: "Key {{ vars.a }}" } }"#,
+        r#"{ api_key: { place: header, name: X-Key, value: "{{ vars.a }}" } }"#,
+        r#"{ login: { url: /login, headers: { X-Key: "{{ vars.a }}" }, token: { body: token } } }"#,
+        r#"{ sdk_hmac_sha256: { access_key: "{{ vars.a }}", secret_key: x } }"#,
+        r#"{ sdk_hmac_sha256: { access_key: x, secret_key: x, security_token: "{{ vars.a }}" } }"#,
+    ] {
+        let ended = Workspace::new().run(&pipeline(&server, auth), &[], &[("OWN_A", "t0\nken")]);
+
+        assert_eq!(ended.code, Some(3), "{auth}: {}", ended.stderr);
+        assert!(ended.stderr.contains("the value of OWN_A has a line break"), "{}", ended.stderr);
+    }
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+#[test]
 fn a_file_of_certificates_that_has_none_is_named() {
     let server = Server::start(page);
     let tls = |file: &str| {

@@ -36,7 +36,7 @@ impl Resolver<'_> {
         match spec {
             AuthSpec::None => Some(AuthPlan::None),
             AuthSpec::Bearer { token } => Some(AuthPlan::Bearer {
-                token: self.secret(&format!("{path}.bearer.token"), token)?,
+                token: self.secret_of_header(&format!("{path}.bearer.token"), token)?,
             }),
             AuthSpec::Basic { user, password } => {
                 let user = self.secret(&format!("{path}.basic.user"), user);
@@ -46,7 +46,7 @@ impl Resolver<'_> {
             AuthSpec::Header { name, value } => {
                 let path = format!("{path}.header");
                 let valid = self.header_name(&format!("{path}.name"), name);
-                let value = self.secret(&format!("{path}.value"), value)?;
+                let value = self.secret_of_header(&format!("{path}.value"), value)?;
                 valid.then(|| AuthPlan::Header { name: name.clone(), value })
             }
             AuthSpec::ApiKey(spec) => self.api_key(&format!("{path}.api_key"), spec),
@@ -60,6 +60,12 @@ impl Resolver<'_> {
 
     fn secret(&mut self, path: &str, scalar: &Scalar) -> Option<Secret> {
         self.text(path, scalar, Secrecy::Allowed).map(Secret::new)
+    }
+
+    /// A credential that stands in a header as it is.
+    fn secret_of_header(&mut self, path: &str, scalar: &Scalar) -> Option<Secret> {
+        let secret = self.secret(path, scalar)?;
+        self.header_value(path, scalar, secret.expose()).then_some(secret)
     }
 
     /// What may be left out, also by a variable that is not set.
@@ -96,7 +102,11 @@ impl Resolver<'_> {
             }
             KeyPlace::Query => true,
         };
-        let value = self.secret(&format!("{path}.value"), value)?;
+        let at_value = format!("{path}.value");
+        let value = match place {
+            KeyPlace::Header => self.secret_of_header(&at_value, value)?,
+            KeyPlace::Query => self.secret(&at_value, value)?,
+        };
         valid.then(|| AuthPlan::ApiKey(ApiKeyPlan { place, name: name.clone(), value }))
     }
 
@@ -115,7 +125,8 @@ impl Resolver<'_> {
         for (name, value) in headers {
             let path = format!("{path}.headers.{name}");
             if self.header_name(&path, name)
-                && let Some(value) = self.optional_secret(&path, Some(value))
+                && let Some(value) = self.secret_of_header(&path, value)
+                && !value.expose().is_empty()
             {
                 of_request.push((name.clone(), value));
             }
@@ -239,10 +250,12 @@ impl Resolver<'_> {
 
     fn signing(&mut self, path: &str, spec: &SdkHmacSha256Spec) -> Option<AuthPlan> {
         let SdkHmacSha256Spec { access_key, secret_key, security_token, project_id } = spec;
-        let access_key = self.secret(&format!("{path}.access_key"), access_key);
+        let access_key = self.secret_of_header(&format!("{path}.access_key"), access_key);
         let secret_key = self.secret(&format!("{path}.secret_key"), secret_key);
-        let security_token =
-            self.optional_secret(&format!("{path}.security_token"), security_token.as_ref());
+        let security_token = security_token
+            .as_ref()
+            .and_then(|it| self.secret_of_header(&format!("{path}.security_token"), it))
+            .filter(|it| !it.expose().is_empty());
         let project_id = self.optional_text(&format!("{path}.project_id"), project_id.as_ref());
         Some(AuthPlan::SdkHmacSha256(SigningPlan {
             access_key: access_key?,
