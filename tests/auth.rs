@@ -468,6 +468,27 @@ fn a_signed_request_is_not_redirected_because_the_signature_holds_for_one_url() 
     assert_eq!(log_ins(&server, "/elsewhere"), 0);
 }
 
+#[test]
+fn one_wrong_time_of_the_server_does_not_end_the_run() {
+    let answers = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let server_time = match answers.fetch_add(1, SeqCst) {
+            0 => "20990101T000000Z",
+            _ if request.header("x-sdk-date").starts_with("20300101T") => return page(request),
+            _ => "20300101T000000Z",
+        };
+        let message = format!("signature expired,server time:{server_time}");
+        Response::status(401, &json!({ "error_code": "APIGW.0303", "error_msg": message }))
+    });
+    let auth = r#"{ sdk_hmac_sha256: { access_key: "{{ vars.a }}", secret_key: "{{ vars.b }}" } }"#;
+    let yaml = pipeline(&server, auth).replace("max_in_flight: 8", "max_in_flight: 1");
+
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(server.requests().len(), PARTS + 2);
+}
+
 // ---- Where credentials come from
 
 /// Runs a pipeline whose secret is given in some way; gives the token that was sent, or what is said.

@@ -385,7 +385,7 @@ impl Extractor {
         }
     }
 
-    /// Sends a request, and once more where what logged it in has ended in between.
+    /// Sends a request, and again where what logged it in has ended in between.
     async fn send(&self, request: &Request, counters: &Counters) -> Result<Answer, SendError> {
         let mut is_second = false;
         loop {
@@ -396,7 +396,7 @@ impl Extractor {
             let mut answer = self.sender.send(wire).await?;
             drop(turn);
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
-            if !is_second && self.auth.is_outdated(&used, &answer).await {
+            if self.auth.is_outdated(&used, &answer, is_second).await {
                 debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
                 is_second = true;
                 continue;

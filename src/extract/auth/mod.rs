@@ -149,10 +149,10 @@ impl Auth {
     }
 
     /// Whether the same request may be answered when it is logged in anew: its token has ended, or
-    /// its signature had another time than the server.
-    pub(super) async fn is_outdated(&self, used: &Used, answer: &Answer) -> bool {
+    /// its signature had another time than the server. Of tokens only one more is tried.
+    pub(super) async fn is_outdated(&self, used: &Used, answer: &Answer, is_second: bool) -> bool {
         match &self.scheme {
-            Scheme::Token(scheme) if answer.status == 401 => {
+            Scheme::Token(scheme) if answer.status == 401 && !is_second => {
                 scheme.source.forget(used.version).await;
                 true
             }
@@ -163,7 +163,7 @@ impl Auth {
 
     /// What helps a person with a refusal.
     pub(super) fn explain(&self, used: &Used, answer: &Answer) -> Option<String> {
-        sdk_hmac_sha256::explain(used.canonical.as_deref()?, answer, &self.redactor)
+        sdk_hmac_sha256::explain(used.canonical.as_deref()?, answer, &self.redactor, now())
     }
 
     /// Why a redirect within the origin was not followed, where the way to log in is why.
