@@ -366,6 +366,39 @@ fn a_token_that_was_given_is_not_shown_when_a_server_repeats_it() {
 }
 
 #[test]
+fn what_variables_put_into_a_log_in_is_not_shown_even_if_none_is_said_to_be_secret() {
+    let oauth2 = r#"{ oauth2: { token_url: /login, client_id: etl, params: { password: "{{ vars.a }}", code: "{{ vars.b }}" } } }"#;
+    for auth in [LOGIN, oauth2] {
+        let server = Server::start(|request| {
+            let form = Some(request.body.as_bytes()).filter(|it| !it.starts_with(b"{"));
+            let pairs = url::form_urlencoded::parse(form.unwrap_or_default());
+            let echo = json!([request.header("x-client"), request.body, pairs.collect::<Vec<_>>()]);
+            Response::status(401, &echo)
+        });
+        let yaml = pipeline(&server, auth).replace(", secret: true", "");
+        let workspace = Workspace::new();
+
+        let ended = workspace.run(&yaml, &["-vvv"], &SECRETS);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(ended.stderr.contains("answers the log-in with status 401: ["), "{}", ended.stderr);
+        says_nothing(&workspace, &ended, &[]);
+    }
+}
+
+#[test]
+fn what_stands_in_the_url_of_a_log_in_is_shown() {
+    let server = Server::start(|_| refuse());
+    let auth = r#"{ login: { url: "/in/{{ vars.b }}/login", body: { region: "{{ vars.b }}", password: "{{ vars.a }}" }, token: { body: token } } }"#;
+    let yaml = pipeline(&server, auth).replace(", secret: true", "");
+
+    let ended = Workspace::new().run(&yaml, &[], &[("OWN_A", "s3cr3t"), ("OWN_B", "north-4")]);
+
+    let url = format!("`{}/in/north-4/login` answers the log-in with status 401", server.url());
+    assert!(ended.stderr.contains(&url), "{}", ended.stderr);
+}
+
+#[test]
 fn a_log_in_is_not_redirected() {
     let elsewhere = Server::start(|_| Response::json(&json!({})));
     let target = elsewhere.url();

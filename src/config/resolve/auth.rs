@@ -73,6 +73,35 @@ impl Resolver<'_> {
         self.secret(path, scalar?).filter(|it| !it.expose().is_empty())
     }
 
+    /// Keeps what a variable puts into a log-in from being shown. What stands in a URL, such as the
+    /// name of a region, is no credential.
+    fn learn(&mut self, scalar: &Scalar, value: &Secret, shown: &[Option<&Url>]) {
+        let text = value.expose();
+        let is_shown = shown.iter().flatten().any(|it| it.as_str().contains(text));
+        if !is_shown && !template::vars_named(scalar).is_empty() {
+            // The scheme before a credential may be left out where the rest is repeated.
+            let last = text.rsplit(' ').next().unwrap_or_default();
+            self.of_log_in.extend([value.clone(), Secret::new(last)]);
+        }
+    }
+
+    /// As [`Resolver::learn`], for a body that has been found to be sound.
+    fn learn_body(&mut self, path: &str, body: &Value, shown: &[Option<&Url>]) {
+        match body {
+            Value::String(text) => {
+                let scalar = Scalar::Text(text.clone());
+                if let Some(value) = self.secret(path, &scalar) {
+                    self.learn(&scalar, &value, shown);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|it| self.learn_body(path, it, shown)),
+            Value::Object(members) => {
+                members.values().for_each(|it| self.learn_body(path, it, shown));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     fn optional_text(&mut self, path: &str, scalar: Option<&Scalar>) -> Option<String> {
         self.text(path, scalar?, Secrecy::Refused).filter(|it| !it.is_empty())
     }
@@ -121,19 +150,26 @@ impl Resolver<'_> {
             self.problem(format!("{path}.body"), message, None);
         }
         let url = self.log_in_url(&format!("{path}.url"), url, at);
+        let shown = [at.base_url, url.as_ref()];
         let mut of_request = Vec::new();
         for (name, value) in headers {
             let path = format!("{path}.headers.{name}");
             if self.header_name(&path, name)
-                && let Some(value) = self.secret_of_header(&path, value)
-                && !value.expose().is_empty()
+                && let Some(secret) = self.secret_of_header(&path, value)
+                && !secret.expose().is_empty()
             {
-                of_request.push((name.clone(), value));
+                self.learn(value, &secret, &shown);
+                of_request.push((name.clone(), secret));
             }
         }
         let body = match body {
             Some(body) => {
-                let plan = self.body(&format!("{path}.body"), body, &Scope::default())?;
+                let path = format!("{path}.body");
+                let problems = self.problems.len();
+                let plan = self.body(&path, body, &Scope::default())?;
+                if self.problems.len() == problems {
+                    self.learn_body(&path, body, &shown);
+                }
                 Some(Secret::new(constant(&plan)?.to_string()))
             }
             None => None,
@@ -228,9 +264,11 @@ impl Resolver<'_> {
             }
         };
         let scope = self.optional_text(&format!("{path}.scope"), scope.as_ref());
+        let shown = [at.base_url, token_url.as_ref()];
         let params = params.iter().filter_map(|(name, value)| {
-            let value = self.optional_secret(&format!("{path}.params.{name}"), Some(value))?;
-            Some((name.clone(), value))
+            let secret = self.optional_secret(&format!("{path}.params.{name}"), Some(value))?;
+            self.learn(value, &secret, &shown);
+            Some((name.clone(), secret))
         });
         let params = params.collect();
         let client_auth = match client_auth {
