@@ -33,7 +33,7 @@ pub struct StreamState {
     pub started_from: Option<DateTime<Utc>>,
     /// Where the earliest window starts that was ever asked for, also by a run of a part of the
     /// time: rows may be as old.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_from: Option<DateTime<Utc>>,
     /// Where the earliest window starts that could not be read.
     pub redo_from: Option<DateTime<Utc>>,

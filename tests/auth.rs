@@ -85,8 +85,10 @@ fn says_nothing(workspace: &Workspace, ended: &Ended, given: &[&str]) {
     let texts = [ended.stdout.clone(), ended.stderr.clone()].into_iter();
     let files = workspace.files().into_values();
     for text in texts.chain(files.map(|it| String::from_utf8_lossy(&it).into_owned())) {
-        for secret in given.iter().copied().chain(FORMS) {
-            let line = text.lines().find(|it| it.contains(secret));
+        // Both secrets begin with it, and so do they in most encodings.
+        for secret in given.iter().copied().chain(FORMS).chain(["s3cr3t"]) {
+            let is_in = |it: &str| it.to_lowercase().contains(&secret.to_lowercase());
+            let line = text.lines().find(|it| is_in(it));
             assert_eq!(line, None, "`{secret}` is written");
         }
     }
@@ -120,12 +122,17 @@ enum At {
 /// forms; gives the causes and the hint.
 #[track_caller]
 fn refused(auth: &str, at: At, code: u16) -> String {
-    let forms: [fn(&str) -> String; 5] = [
+    let forms: [fn(&str) -> String; 9] = [
         str::to_owned,
         |it| percent_encoding::utf8_percent_encode(it, ENCODED).to_string(),
         |it| url::form_urlencoded::byte_serialize(it.as_bytes()).collect(),
         |it| STANDARD.encode(it),
         |it| STANDARD.encode(format!("etl:{it}")),
+        // PHP, Gson, a web page, and what is none of them.
+        |it| it.replace('/', "\\/"),
+        |it| it.replace('=', "\\u003d").replace('+', "\\u002b").replace('?', "\\u003f"),
+        |it| it.replace('&', "&amp;").replace('/', "&#x2F;").replace('+', "&#43;"),
+        str::to_uppercase,
     ];
     let [first, ..] = forms.map(|form| refused_in(form, auth, at, code));
     first
@@ -182,6 +189,35 @@ fn a_key_stands_in_the_query_of_every_request_and_is_never_shown() {
     assert_eq!(asked.len(), PARTS);
     assert!(asked.iter().all(|it| it.query.len() == 2), "the other parameter is there, too");
     assert_snapshot!(refused(auth, At::Items, 403), @"cause: `SERVER/items` answers with status 403 after 1 try");
+}
+
+#[test]
+fn a_request_with_a_key_in_its_query_is_not_redirected_because_the_key_would_be_missing() {
+    let server = Server::start(|_| Response::text(302, "").header("location", "/elsewhere"));
+    let auth = r#"{ api_key: { place: query, name: key, value: "{{ vars.a }}" } }"#;
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&pipeline(&server, auth), &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let cause = "redirects to `/elsewhere`, where the key would be missing from the query";
+    assert!(ended.stderr.contains(cause), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/elsewhere"), 0);
+}
+
+#[test]
+fn a_redirect_is_followed_without_saying_where_from() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/items" => Response::text(302, "").header("location", "/moved"),
+        _ => Response::json(&json!({ "items": [{ "id": 1, "day": "2024-07-25" }] })),
+    });
+    let auth = r#"{ api_key: { place: header, name: X-Api-Key, value: "{{ vars.a }}" } }"#;
+
+    let ended = Workspace::new().run(&pipeline(&server, auth), &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/moved"), PARTS);
+    assert!(server.requests().iter().all(|it| it.header("referer").is_empty()));
 }
 
 #[test]
@@ -330,6 +366,39 @@ fn a_token_that_was_given_is_not_shown_when_a_server_repeats_it() {
 }
 
 #[test]
+fn what_variables_put_into_a_log_in_is_not_shown_even_if_none_is_said_to_be_secret() {
+    let oauth2 = r#"{ oauth2: { token_url: /login, client_id: etl, params: { password: "{{ vars.a }}", code: "{{ vars.b }}" } } }"#;
+    for auth in [LOGIN, oauth2] {
+        let server = Server::start(|request| {
+            let form = Some(request.body.as_bytes()).filter(|it| !it.starts_with(b"{"));
+            let pairs = url::form_urlencoded::parse(form.unwrap_or_default());
+            let echo = json!([request.header("x-client"), request.body, pairs.collect::<Vec<_>>()]);
+            Response::status(401, &echo)
+        });
+        let yaml = pipeline(&server, auth).replace(", secret: true", "");
+        let workspace = Workspace::new();
+
+        let ended = workspace.run(&yaml, &["-vvv"], &SECRETS);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(ended.stderr.contains("answers the log-in with status 401: ["), "{}", ended.stderr);
+        says_nothing(&workspace, &ended, &[]);
+    }
+}
+
+#[test]
+fn what_stands_in_the_url_of_a_log_in_is_shown() {
+    let server = Server::start(|_| refuse());
+    let auth = r#"{ login: { url: "/in/{{ vars.b }}/login", body: { region: "{{ vars.b }}", password: "{{ vars.a }}" }, token: { body: token } } }"#;
+    let yaml = pipeline(&server, auth).replace(", secret: true", "");
+
+    let ended = Workspace::new().run(&yaml, &[], &[("OWN_A", "s3cr3t"), ("OWN_B", "north-4")]);
+
+    let url = format!("`{}/in/north-4/login` answers the log-in with status 401", server.url());
+    assert!(ended.stderr.contains(&url), "{}", ended.stderr);
+}
+
+#[test]
 fn a_log_in_is_not_redirected() {
     let elsewhere = Server::start(|_| Response::json(&json!({})));
     let target = elsewhere.url();
@@ -432,6 +501,27 @@ fn a_signed_request_is_not_redirected_because_the_signature_holds_for_one_url() 
     assert_eq!(log_ins(&server, "/elsewhere"), 0);
 }
 
+#[test]
+fn one_wrong_time_of_the_server_does_not_end_the_run() {
+    let answers = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let server_time = match answers.fetch_add(1, SeqCst) {
+            0 => "20990101T000000Z",
+            _ if request.header("x-sdk-date").starts_with("20300101T") => return page(request),
+            _ => "20300101T000000Z",
+        };
+        let message = format!("signature expired,server time:{server_time}");
+        Response::status(401, &json!({ "error_code": "APIGW.0303", "error_msg": message }))
+    });
+    let auth = r#"{ sdk_hmac_sha256: { access_key: "{{ vars.a }}", secret_key: "{{ vars.b }}" } }"#;
+    let yaml = pipeline(&server, auth).replace("max_in_flight: 8", "max_in_flight: 1");
+
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(server.requests().len(), PARTS + 2);
+}
+
 // ---- Where credentials come from
 
 /// Runs a pipeline whose secret is given in some way; gives the token that was sent, or what is said.
@@ -500,6 +590,32 @@ fn a_file_that_cannot_be_read_is_named() {
         4 |   a: { env: OWN_A, secret: true }
           |   ^
     ");
+}
+
+#[test]
+fn a_credential_with_a_line_break_is_named_before_anything_is_sent() {
+    let in_file = sent_token(FROM_FILE, "t0ken\n\n", &[], &[]).unwrap_err();
+    let in_variable = sent_token(FROM_ENV, "", &[], &[("OWN_A", "t0\r\nken")]).unwrap_err();
+
+    for said in [in_file, in_variable] {
+        let problem = "source.auth.bearer.token: the value of OWN_A has a line break in it, which a header cannot carry";
+        assert!(said.contains(problem), "{said}");
+        assert!(!said.contains("t0"), "{said}");
+    }
+    let server = Server::start(page);
+    for auth in [
+        r#"{ header: { name: X-Key, value: "Key {{ vars.a }}" } }"#,
+        r#"{ api_key: { place: header, name: X-Key, value: "{{ vars.a }}" } }"#,
+        r#"{ login: { url: /login, headers: { X-Key: "{{ vars.a }}" }, token: { body: token } } }"#,
+        r#"{ sdk_hmac_sha256: { access_key: "{{ vars.a }}", secret_key: x } }"#,
+        r#"{ sdk_hmac_sha256: { access_key: x, secret_key: x, security_token: "{{ vars.a }}" } }"#,
+    ] {
+        let ended = Workspace::new().run(&pipeline(&server, auth), &[], &[("OWN_A", "t0\nken")]);
+
+        assert_eq!(ended.code, Some(3), "{auth}: {}", ended.stderr);
+        assert!(ended.stderr.contains("the value of OWN_A has a line break"), "{}", ended.stderr);
+    }
+    assert_eq!(server.lines(), [""; 0]);
 }
 
 #[test]

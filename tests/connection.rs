@@ -145,18 +145,46 @@ fn an_authority_of_ones_own_is_trusted_where_the_pipeline_names_it() {
     assert_eq!(workspace.rows("items").len(), 1);
 }
 
+fn one_item() -> Response {
+    Response::json(&json!({ "items": [{ "id": 1, "day": "2024-07-25" }] }))
+}
+
 #[test]
 fn a_proxy_of_the_environment_is_asked_instead_of_the_host() {
-    let proxy =
-        Server::start(|_| Response::json(&json!({ "items": [{ "id": 1, "day": "2024-07-25" }] })));
+    let proxy = Server::start(|_| one_item());
     let workspace = Workspace::new();
-    // Nothing listens on the port 1 of this machine.
-    let yaml = pipeline("http://127.0.0.1:1", "{}");
+    // Names below `test` are never resolved (RFC 6761).
+    let yaml =
+        pipeline("http://tracker.test", "{}").replace("  tls:", "  allow_http: true\n  tls:");
 
     let direct = workspace.run(&yaml, &[], &[]);
     let ended = workspace.run(&yaml, &[], &[("HTTP_PROXY", &proxy.url())]);
 
     assert_eq!(direct.code, Some(4), "{}", direct.stderr);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(proxy.lines(), ["GET http://127.0.0.1:1/items"]);
+    assert_eq!(proxy.lines(), ["GET http://tracker.test/items"]);
+}
+
+#[test]
+fn credentials_that_stay_on_this_machine_are_not_given_to_a_proxy() {
+    let proxy = Server::start(|_| one_item());
+    let server = Server::start(|request| match request.path.as_str() {
+        "/login" => Response::json(&json!({ "token": "given" })),
+        _ => one_item(),
+    });
+    let auth = "auth: { login: { url: /login, body: { password: own }, token: { body: token } } }";
+    let yaml = pipeline(&server.url(), "{}").replace("  tls:", &format!("  {auth}\n  tls:"));
+    let environment = [("HTTP_PROXY", &*proxy.url()), ("ALL_PROXY", &*proxy.url())];
+
+    let ended = Workspace::new().run(&yaml, &[], &environment);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(server.lines(), [r#"POST /login {"password":"own"}"#, "GET /items"]);
+    assert_eq!(proxy.lines(), [""; 0]);
+
+    let allowed = yaml.replace("  tls:", "  allow_http: true\n  tls:");
+    let ended = Workspace::new().run(&allowed, &[], &environment);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert_eq!(proxy.lines().len(), 1, "what the pipeline allows goes through the proxy");
 }

@@ -367,7 +367,7 @@ impl Extractor {
         }
     }
 
-    /// Sends a request, and once more where what logged it in has ended in between.
+    /// Sends a request, and again where what logged it in has ended in between.
     /// Each of them counts in the budget; a log-in does not.
     async fn send(
         &self,
@@ -391,7 +391,7 @@ impl Extractor {
             };
             drop(turn);
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
-            if !is_second && self.auth.is_outdated(&used, &answer).await {
+            if self.auth.is_outdated(&used, &answer, is_second).await {
                 debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
                 is_second = true;
                 continue;
@@ -512,12 +512,11 @@ impl Extractor {
                     let location = location.split('?').next().unwrap_or_default().to_owned();
                     let target = request.url.join(&location);
                     let is_here = target.is_ok_and(|it| it.origin() == request.url.origin());
-                    let reason = match (is_here, request.method) {
-                        (false, _) => "another origin",
-                        (true, Method::Post) => "which takes the body from the request",
-                        (true, Method::Get) => {
-                            self.auth.why_not_redirected().unwrap_or("too many times")
-                        }
+                    let reason = match (self.auth.why_not_redirected(), request.method) {
+                        _ if !is_here => "another origin",
+                        (Some(reason), _) => reason,
+                        (None, Method::Post) => "which takes the body from the request",
+                        (None, Method::Get) => "too many times",
                     };
                     ExtractError::Redirected { url, location, reason }
                 }

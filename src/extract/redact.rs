@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::{ExtractError, LogInError, RequestError, SendError, StuckPaging};
+use super::{
+    ExtractError, LogInError, RequestError, SendError, StuckPaging, request::without_query,
+};
 use crate::plan::Redactor;
 
 /// Characters of a text from outside that a message shows.
@@ -67,7 +69,15 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             clean(found);
         }
         ExtractError::Paging(source) => match source {
-            StuckPaging::RepeatedToken { token } => shorten(token),
+            StuckPaging::RepeatedToken { token } => {
+                shorten(token);
+                // It may be a URL, and no query is shown.
+                let length = without_query(token).len();
+                if length < token.len() {
+                    token.truncate(length);
+                    token.push_str("?…");
+                }
+            }
             StuckPaging::NotANumber { name: _, value } => shorten(value),
             StuckPaging::RepeatedPage { page: _ }
             | StuckPaging::EmptyPage { page: _ }
@@ -108,4 +118,27 @@ pub(super) fn title(text: &str) -> Option<String> {
     let end = start + lower[start..].find("</title>")?;
     let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
     Some(title.chars().take(200).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Secret;
+
+    #[track_caller]
+    fn check(token: &str, expected: &str) {
+        let err = ExtractError::Paging(StuckPaging::RepeatedToken { token: token.to_owned() });
+        let redactor = Redactor::new([Secret::new("s3cr3t")]);
+        let ExtractError::Paging(source) = redacted(err, &redactor) else { unreachable!() };
+        let expected = format!("the token of the next page, `{expected}`, came back twice");
+        assert_eq!(source.to_string(), expected);
+    }
+
+    #[test]
+    fn a_link_to_the_next_page_is_shown_without_its_query() {
+        check("https://host/items?after=7&mail=a%40b", "https://host/items?…");
+        check("?after=7", "?…");
+        check("https://host/s3cr3t/items#a", "https://host/***/items?…");
+        check("QVFvSk1nPT0=", "QVFvSk1nPT0=");
+    }
 }

@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, redirect};
 use url::Url;
 
 use super::{auth, request::Request};
-use crate::plan::{Method, SourcePlan};
+use crate::plan::{Method, SourcePlan, is_loopback};
 
 /// Sends requests to one source.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub(super) struct Sender {
     get: Client,
     post: Client,
     direct: Client,
+    /// As `direct`, without a proxy.
+    direct_here: Client,
+    /// Whether plain HTTP may go through a proxy, even to this machine.
+    allow_http: bool,
     timeout: Duration,
     max_response_bytes: u64,
 }
@@ -177,10 +181,13 @@ const MAX_REDIRECTS: usize = 10;
 impl Sender {
     /// Sets the client up for a source.
     pub(super) fn new(source: &SourcePlan) -> Result<Self, SendError> {
+        let proxies = proxies_for(&source.base_url, source.allow_http);
         Ok(Self {
-            get: client(source, within_origin(source, Method::Get))?,
-            post: client(source, within_origin(source, Method::Post))?,
-            direct: client(source, redirect::Policy::none())?,
+            get: client(source, within_origin(source, Method::Get), proxies)?,
+            post: client(source, within_origin(source, Method::Post), proxies)?,
+            direct: client(source, redirect::Policy::none(), Proxies::System)?,
+            direct_here: client(source, redirect::Policy::none(), Proxies::None)?,
+            allow_http: source.allow_http,
             timeout: source.limits.timeout,
             max_response_bytes: source.limits.max_response_bytes,
         })
@@ -191,7 +198,11 @@ impl Sender {
         let shown = wire.shown();
         let failed = |err: reqwest::Error| translate(&shown, self.timeout, &err);
         let client = match (wire.redirects, wire.method) {
-            (Redirects::Taken, _) => &self.direct,
+            // A log-in may go to another host than the requests.
+            (Redirects::Taken, _) => match proxies_for(&wire.url, self.allow_http) {
+                Proxies::System => &self.direct,
+                Proxies::None => &self.direct_here,
+            },
             (Redirects::Followed, Method::Get) => &self.get,
             (Redirects::Followed, Method::Post) => &self.post,
         };
@@ -235,6 +246,23 @@ impl Sender {
     }
 }
 
+/// Whether requests take the proxies of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proxies {
+    System,
+    None,
+}
+
+/// Plain HTTP to this machine is allowed because nobody reads it on its way, which holds only
+/// without a proxy.
+fn proxies_for(url: &Url, allow_http: bool) -> Proxies {
+    if url.scheme() == "http" && is_loopback(url) && !allow_http {
+        Proxies::None
+    } else {
+        Proxies::System
+    }
+}
+
 /// Follows redirects of this method.
 fn within_origin(source: &SourcePlan, method: Method) -> redirect::Policy {
     // A redirect is followed within the origin only: elsewhere the credentials must not go, and
@@ -252,18 +280,27 @@ fn within_origin(source: &SourcePlan, method: Method) -> redirect::Policy {
     })
 }
 
-fn client(source: &SourcePlan, redirects: redirect::Policy) -> Result<Client, SendError> {
+fn client(
+    source: &SourcePlan,
+    redirects: redirect::Policy,
+    proxies: Proxies,
+) -> Result<Client, SendError> {
     let authorities: Result<Vec<Certificate>, _> =
         source.tls.ca_certificates.iter().map(|it| Certificate::from_der(it)).collect();
     let authorities = authorities.map_err(SendError::Client)?;
     let mut builder = Client::builder()
         .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
         .redirect(redirects)
+        // It would repeat the query of a request that is redirected.
+        .referer(false)
         .timeout(source.limits.timeout)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .pool_max_idle_per_host(source.limits.max_in_flight);
     if !authorities.is_empty() {
         builder = builder.tls_certs_merge(authorities);
+    }
+    if proxies == Proxies::None {
+        builder = builder.no_proxy();
     }
     builder.build().map_err(SendError::Client)
 }
@@ -282,5 +319,28 @@ fn translate(url: &str, limit: Duration, err: &reqwest::Error) -> SendError {
         SendError::Connect { url, source }
     } else {
         SendError::Broken { url, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, allow_http: bool, expected: Proxies) {
+        assert_eq!(proxies_for(&url.parse().unwrap(), allow_http), expected, "{url}");
+    }
+
+    #[test]
+    fn plain_http_to_this_machine_takes_no_proxy_unless_it_is_allowed_everywhere() {
+        for url in
+            ["http://127.0.0.1:8080/a", "http://localhost", "http://x.localhost", "http://[::1]/"]
+        {
+            check(url, false, Proxies::None);
+            check(url, true, Proxies::System);
+        }
+        check("https://127.0.0.1", false, Proxies::System);
+        check("https://tracker.example.org", false, Proxies::System);
+        check("http://tracker.example.org", true, Proxies::System);
     }
 }

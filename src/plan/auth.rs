@@ -198,7 +198,8 @@ pub struct SigningPlan {
 }
 
 impl AuthPlan {
-    /// What must not be shown, in each form in which it goes over the wire.
+    /// What must not be shown, in each form in which it goes over the wire. What variables put into
+    /// the headers, body and parameters of a log-in is known to the [`Redactor`](super::Redactor) only.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::None | Self::Login(_) => Vec::new(),

@@ -16,6 +16,7 @@ pub mod secret;
 pub mod stream;
 mod selection;
 pub mod template;
+mod unescape;
 
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub struct Plan {
 pub struct SourcePlan {
     /// Below which every stream's path lies.
     pub base_url: Url,
-    /// Whether plain `http:` to another host than this one is fine.
+    /// Whether plain `http:` to another host than this one is fine, and to this one by a proxy.
     pub allow_http: bool,
     /// How to log in.
     pub auth: AuthPlan,
@@ -232,4 +233,14 @@ pub enum CsvCompression {
     Gzip,
     /// `part-0.csv.zst`.
     Zstd,
+}
+
+/// Whether a URL's host is this machine itself.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }

@@ -13,6 +13,8 @@ use base64::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded;
 
+use super::unescape::unescape;
+
 /// A credential. It prints as `***`, and only [`Secret::expose`] gives the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -41,6 +43,7 @@ impl fmt::Debug for Secret {
 /// - Clones share what they know: a token that is obtained during a run is known to all of them.
 /// - A secret is found as it is, as URLs, forms and JSON write it, and as base64 writes any of
 ///   these, also in the middle of something longer; of that at most three bytes at its ends stay.
+/// - Nor does it hide behind escapes of JSON or HTML, or behind other letter case.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     forms: Arc<RwLock<Vec<Secret>>>,
@@ -75,10 +78,17 @@ impl Redactor {
         let form: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let json = serde_json::Value::from(text).to_string();
         let json = json[1..json.len() - 1].to_owned();
-        let mut new = vec![text.to_owned(), lower_case_escapes(&encoded), encoded, form, json];
+        let mut new = vec![text.to_owned(), encoded, form, json];
         let base64 = new.iter().flat_map(|it| (0..3).flat_map(|before| base64_inside(it, before)));
         let base64: Vec<_> = base64.filter(|it| it.len() >= Self::SHORTEST_BASE64).collect();
         new.extend(base64);
+        // Where a text is read without its escapes, so is a secret that looks like it has some.
+        let plain = new.iter().map(|it| unescape(it).into_owned());
+        let plain: Vec<_> = plain.filter(|it| it.len() >= Self::SHORTEST).collect();
+        new.extend(plain);
+        for form in &mut new {
+            form.make_ascii_lowercase();
+        }
 
         let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
         forms.extend(new.into_iter().map(Secret));
@@ -87,30 +97,39 @@ impl Redactor {
         forms.dedup();
     }
 
-    /// Replaces every secret in `text` with `***`.
+    /// Replaces every secret in `text` with `***`. A text that has one in it is shown without the
+    /// escapes of JSON and HTML.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for secret in self.forms.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if text.contains(secret.expose()) {
-                text = Cow::Owned(text.replace(secret.expose(), "***"));
-            }
+        if let Cow::Owned(plain) = unescape(text)
+            && let Some(redacted) = self.replaced(&plain)
+        {
+            return Cow::Owned(redacted);
         }
-        text
+        self.replaced(text).map_or(Cow::Borrowed(text), Cow::Owned)
     }
-}
 
-/// `%2f` for `%2F`: both are sent.
-fn lower_case_escapes(encoded: &str) -> String {
-    let mut escape = 0;
-    encoded
-        .chars()
-        .map(|it| {
-            escape = if it == '%' { 3 } else { escape };
-            let lower = if escape > 0 { it.to_ascii_lowercase() } else { it };
-            escape = escape.max(1) - 1;
-            lower
-        })
-        .collect()
+    /// The text with `***` for its secrets, in whatever case; `None` where it has none.
+    fn replaced(&self, text: &str) -> Option<String> {
+        let mut replaced: Option<String> = None;
+        let mut lower = text.to_ascii_lowercase();
+        for secret in self.forms.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let form = secret.expose();
+            if !lower.contains(form) {
+                continue;
+            }
+            let before = replaced.as_deref().unwrap_or(text);
+            let (mut after, mut end) = (String::new(), 0);
+            for (start, _) in lower.match_indices(form) {
+                after.push_str(&before[end..start]);
+                after.push_str("***");
+                end = start + form.len();
+            }
+            after.push_str(&before[end..]);
+            lower = after.to_ascii_lowercase();
+            replaced = Some(after);
+        }
+        replaced
+    }
 }
 
 /// The characters that base64 makes of a text alone, where `before` bytes (modulo 3) stand before it.
@@ -158,6 +177,26 @@ mod tests {
         // base64 of "etl:p%2B1234567", as OAuth 2 joins them
         check("p+1234567", "Basic ZXRsOnAlMkIxMjM0NTY3", "Basic ZXRsOn***");
         check("correct horse?>", "ZXRsOmNvcnJlY3QgaG9yc2U_Pg", "ZXRsOm***g");
+    }
+
+    #[test]
+    fn a_secret_does_not_hide_behind_escapes_or_case() {
+        let token = "s3cr3t/t0ken+abc=";
+        check(token, r#"{"e":"bad s3cr3t\/t0ken+abc=!"}"#, r#"{"e":"bad ***!"}"#);
+        check(token, r"bad s3cr3t/t0ken\u002babc\u003d!", "bad ***!");
+        check(token, r"bad s3cr3t\\/t0ken\\u002Babc\\u003D!", "bad ***!");
+        check(token, "<p>s3cr3t&#x2F;t0ken&#43;abc&equals;</p>", "<p>***</p>");
+        check(token, "<p>s3cr3t&amp;#47;t0ken&plus;abc&#x3D;</p>", "<p>***</p>");
+        check(token, "S3CR3T/T0KEN+ABC=", "***");
+        check(token, "S3CR3T%2fT0KEN%2BABC%3d", "***");
+        check(token, "S3CR3T&#X2F;T0KEN\\U002BABC=", "***");
+        check("a&b<c>d\"e", "x&lt;: a&amp;b&lt;c&gt;d&quot;e", "x<: ***");
+        check("a\"b/c\u{e4}", r#"{"k":"a\"b\/c\u00e4"}"#, r#"{"k":"***"}"#);
+        // A secret that looks escaped is one all the same.
+        check("a&amp;b/c", r"a&amp;b/c \/", "*** /");
+        check("a&amp;b/c", "a&amp;amp;b&sol;c", "***");
+        // What has no secret in it is left as it is.
+        check(token, r"\/ &amp;", r"\/ &amp;");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Resolver<'_> {
         match spec {
             AuthSpec::None => Some(AuthPlan::None),
             AuthSpec::Bearer { token } => Some(AuthPlan::Bearer {
-                token: self.secret(&format!("{path}.bearer.token"), token)?,
+                token: self.secret_of_header(&format!("{path}.bearer.token"), token)?,
             }),
             AuthSpec::Basic { user, password } => {
                 let user = self.secret(&format!("{path}.basic.user"), user);
@@ -46,7 +46,7 @@ impl Resolver<'_> {
             AuthSpec::Header { name, value } => {
                 let path = format!("{path}.header");
                 let valid = self.header_name(&format!("{path}.name"), name);
-                let value = self.secret(&format!("{path}.value"), value)?;
+                let value = self.secret_of_header(&format!("{path}.value"), value)?;
                 valid.then(|| AuthPlan::Header { name: name.clone(), value })
             }
             AuthSpec::ApiKey(spec) => self.api_key(&format!("{path}.api_key"), spec),
@@ -62,9 +62,44 @@ impl Resolver<'_> {
         self.text(path, scalar, Secrecy::Allowed).map(Secret::new)
     }
 
+    /// A credential that stands in a header as it is.
+    fn secret_of_header(&mut self, path: &str, scalar: &Scalar) -> Option<Secret> {
+        let secret = self.secret(path, scalar)?;
+        self.header_value(path, scalar, secret.expose()).then_some(secret)
+    }
+
     /// What may be left out, also by a variable that is not set.
     fn optional_secret(&mut self, path: &str, scalar: Option<&Scalar>) -> Option<Secret> {
         self.secret(path, scalar?).filter(|it| !it.expose().is_empty())
+    }
+
+    /// Keeps what a variable puts into a log-in from being shown. What stands in a URL, such as the
+    /// name of a region, is no credential.
+    fn learn(&mut self, scalar: &Scalar, value: &Secret, shown: &[Option<&Url>]) {
+        let text = value.expose();
+        let is_shown = shown.iter().flatten().any(|it| it.as_str().contains(text));
+        if !is_shown && !template::vars_named(scalar).is_empty() {
+            // The scheme before a credential may be left out where the rest is repeated.
+            let last = text.rsplit(' ').next().unwrap_or_default();
+            self.of_log_in.extend([value.clone(), Secret::new(last)]);
+        }
+    }
+
+    /// As [`Resolver::learn`], for a body that has been found to be sound.
+    fn learn_body(&mut self, path: &str, body: &Value, shown: &[Option<&Url>]) {
+        match body {
+            Value::String(text) => {
+                let scalar = Scalar::Text(text.clone());
+                if let Some(value) = self.secret(path, &scalar) {
+                    self.learn(&scalar, &value, shown);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|it| self.learn_body(path, it, shown)),
+            Value::Object(members) => {
+                members.values().for_each(|it| self.learn_body(path, it, shown));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     fn optional_text(&mut self, path: &str, scalar: Option<&Scalar>) -> Option<String> {
@@ -96,7 +131,11 @@ impl Resolver<'_> {
             }
             KeyPlace::Query => true,
         };
-        let value = self.secret(&format!("{path}.value"), value)?;
+        let at_value = format!("{path}.value");
+        let value = match place {
+            KeyPlace::Header => self.secret_of_header(&at_value, value)?,
+            KeyPlace::Query => self.secret(&at_value, value)?,
+        };
         valid.then(|| AuthPlan::ApiKey(ApiKeyPlan { place, name: name.clone(), value }))
     }
 
@@ -111,18 +150,26 @@ impl Resolver<'_> {
             self.problem(format!("{path}.body"), message, None);
         }
         let url = self.log_in_url(&format!("{path}.url"), url, at);
+        let shown = [at.base_url, url.as_ref()];
         let mut of_request = Vec::new();
         for (name, value) in headers {
             let path = format!("{path}.headers.{name}");
             if self.header_name(&path, name)
-                && let Some(value) = self.optional_secret(&path, Some(value))
+                && let Some(secret) = self.secret_of_header(&path, value)
+                && !secret.expose().is_empty()
             {
-                of_request.push((name.clone(), value));
+                self.learn(value, &secret, &shown);
+                of_request.push((name.clone(), secret));
             }
         }
         let body = match body {
             Some(body) => {
-                let plan = self.body(&format!("{path}.body"), body, &Scope::default())?;
+                let path = format!("{path}.body");
+                let problems = self.problems.len();
+                let plan = self.body(&path, body, &Scope::default())?;
+                if self.problems.len() == problems {
+                    self.learn_body(&path, body, &shown);
+                }
                 Some(Secret::new(constant(&plan)?.to_string()))
             }
             None => None,
@@ -217,9 +264,11 @@ impl Resolver<'_> {
             }
         };
         let scope = self.optional_text(&format!("{path}.scope"), scope.as_ref());
+        let shown = [at.base_url, token_url.as_ref()];
         let params = params.iter().filter_map(|(name, value)| {
-            let value = self.optional_secret(&format!("{path}.params.{name}"), Some(value))?;
-            Some((name.clone(), value))
+            let secret = self.optional_secret(&format!("{path}.params.{name}"), Some(value))?;
+            self.learn(value, &secret, &shown);
+            Some((name.clone(), secret))
         });
         let params = params.collect();
         let client_auth = match client_auth {
@@ -239,10 +288,12 @@ impl Resolver<'_> {
 
     fn signing(&mut self, path: &str, spec: &SdkHmacSha256Spec) -> Option<AuthPlan> {
         let SdkHmacSha256Spec { access_key, secret_key, security_token, project_id } = spec;
-        let access_key = self.secret(&format!("{path}.access_key"), access_key);
+        let access_key = self.secret_of_header(&format!("{path}.access_key"), access_key);
         let secret_key = self.secret(&format!("{path}.secret_key"), secret_key);
-        let security_token =
-            self.optional_secret(&format!("{path}.security_token"), security_token.as_ref());
+        let security_token = security_token
+            .as_ref()
+            .and_then(|it| self.secret_of_header(&format!("{path}.security_token"), it))
+            .filter(|it| !it.expose().is_empty());
         let project_id = self.optional_text(&format!("{path}.project_id"), project_id.as_ref());
         Some(AuthPlan::SdkHmacSha256(SigningPlan {
             access_key: access_key?,

@@ -23,8 +23,8 @@ use super::{
     template::{Checked, Scope, Secrecy, Variables},
 };
 use crate::plan::{
-    CsvCompression, CsvPlan, DestinationPlan, Escape, FormatPlan, Name, Plan, Redactor, StreamPlan,
-    Template, value_text,
+    CsvCompression, CsvPlan, DestinationPlan, Escape, FormatPlan, Name, Plan, Redactor, Secret,
+    StreamPlan, Template, value_text,
 };
 
 pub(super) use value::parse_start;
@@ -41,6 +41,8 @@ pub(super) struct Resolver<'a> {
     removed: &'a HashSet<String>,
     vars: Variables,
     problems: Vec<Problem>,
+    /// What variables put into a log-in, whether or not they say that they are credentials.
+    of_log_in: Vec<Secret>,
 }
 
 /// Turns a parsed file into a plan.
@@ -52,7 +54,7 @@ pub(super) fn resolve(
 ) -> Result<Plan, Vec<Problem>> {
     let mut found = Vec::new();
     let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver { inputs, node, removed, vars, problems: Vec::new() };
+    let mut resolver = Resolver::new(inputs, node, removed, vars);
     for (path, message, suggestion) in found {
         resolver.problem(path, message, suggestion);
     }
@@ -84,7 +86,8 @@ pub(super) fn resolve(
     let streams = resolver.streams(streams, &source_envelope);
     let destination = resolver.destination(destination);
     let of_auth = source.as_ref().map(|it| it.auth.secrets()).unwrap_or_default();
-    let redactor = Redactor::new(resolver.vars.secrets().chain(of_auth));
+    let of_log_in = std::mem::take(&mut resolver.of_log_in);
+    let redactor = Redactor::new(resolver.vars.secrets().chain(of_auth).chain(of_log_in));
 
     match (pipeline, source, destination) {
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
@@ -107,7 +110,7 @@ pub(super) fn locate(
 ) -> Result<Location, Vec<Problem>> {
     let mut found = Vec::new();
     let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver { inputs, node, removed, vars, problems: Vec::new() };
+    let mut resolver = Resolver::new(inputs, node, removed, vars);
     for (path, message, suggestion) in found {
         resolver.problem(path, message, suggestion);
     }
@@ -123,6 +126,17 @@ pub(super) fn locate(
             resolver.problems.sort_by_key(|it| it.place);
             Err(resolver.problems)
         }
+    }
+}
+
+impl<'a> Resolver<'a> {
+    fn new(
+        inputs: &'a Inputs,
+        node: &'a Node,
+        removed: &'a HashSet<String>,
+        vars: Variables,
+    ) -> Self {
+        Self { inputs, node, removed, vars, problems: Vec::new(), of_log_in: Vec::new() }
     }
 }
 

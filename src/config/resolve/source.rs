@@ -21,7 +21,7 @@ use crate::{
     },
     plan::{
         AuthPlan, Limits, Outcome, RateHeaders, ResetFormat, ResponseRule, RetryPlan, SourcePlan,
-        Template, TlsPlan,
+        Template, TlsPlan, is_loopback, value_text,
     },
 };
 
@@ -164,8 +164,30 @@ impl Resolver<'_> {
             return None;
         }
         let checked = self.template(path, value, scope, Secrecy::Allowed)?;
+        if let Template::Constant(constant) = &checked.template
+            && !self.header_value(path, value, &value_text(constant))
+        {
+            return None;
+        }
         (!(checked.dynamic && super::value::is_nothing(&checked.template)))
             .then_some(checked.template)
+    }
+
+    /// Whether a header can carry a value, which is not shown: it may be a credential.
+    pub(super) fn header_value(&mut self, path: &str, scalar: &Scalar, value: &str) -> bool {
+        let forbidden = value.chars().find(|it| it.is_ascii_control() && *it != '\t');
+        let Some(forbidden) = forbidden else { return true };
+        let what = match forbidden {
+            '\r' | '\n' => "a line break",
+            _ => "a control character",
+        };
+        let names: Vec<String> =
+            template::vars_named(scalar).iter().map(|it| self.vars.label(it)).collect();
+        let whose =
+            if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
+        let message = format!("the value{whose} has {what} in it, which a header cannot carry");
+        self.problem(path, message, None);
+        false
     }
 
     fn limits(&mut self, spec: &LimitsSpec) -> Limits {
@@ -280,15 +302,5 @@ impl Resolver<'_> {
             rules.push(ResponseRule { statuses, header, body, then });
         }
         rules
-    }
-}
-
-/// Whether a URL's host is this machine itself.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }

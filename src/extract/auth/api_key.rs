@@ -2,7 +2,7 @@
 
 use super::{InvalidCredential, header};
 use crate::{
-    extract::send::Wire,
+    extract::send::{Redirects, Wire},
     plan::{ApiKeyPlan, KeyPlace},
 };
 
@@ -22,6 +22,8 @@ pub(super) fn add(wire: &mut Wire, plan: &ApiKeyPlan) -> Result<(), InvalidCrede
             let key = encoded_pair(name, value.expose());
             let pairs: Vec<&str> = pairs.filter(|it| !is_key(it)).chain([key.as_str()]).collect();
             wire.url.set_query(Some(&pairs.join("&")));
+            // The target of a redirect would be asked without the key.
+            wire.redirects = Redirects::Taken;
             Ok(())
         }
     }
@@ -37,10 +39,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::{
-        extract::send::Redirects,
-        plan::{Method, Secret},
-    };
+    use crate::plan::{Method, Secret};
 
     #[track_caller]
     fn check(url: &str, expected: &str) {

@@ -35,7 +35,8 @@ use super::{
     send::{Answer, SendError, Sender, Wire},
 };
 use crate::plan::{
-    ApiKeyPlan, AuthPlan, LoginPlan, Oauth2Plan, Redactor, Secret, TokenHeader, YandexIamPlan,
+    ApiKeyPlan, AuthPlan, KeyPlace, LoginPlan, Oauth2Plan, Redactor, Secret, TokenHeader,
+    YandexIamPlan,
 };
 
 /// Logs the requests of one source in.
@@ -148,10 +149,10 @@ impl Auth {
     }
 
     /// Whether the same request may be answered when it is logged in anew: its token has ended, or
-    /// its signature had another time than the server.
-    pub(super) async fn is_outdated(&self, used: &Used, answer: &Answer) -> bool {
+    /// its signature had another time than the server. Of tokens only one more is tried.
+    pub(super) async fn is_outdated(&self, used: &Used, answer: &Answer, is_second: bool) -> bool {
         match &self.scheme {
-            Scheme::Token(scheme) if answer.status == 401 => {
+            Scheme::Token(scheme) if answer.status == 401 && !is_second => {
                 scheme.source.forget(used.version).await;
                 true
             }
@@ -162,12 +163,18 @@ impl Auth {
 
     /// What helps a person with a refusal.
     pub(super) fn explain(&self, used: &Used, answer: &Answer) -> Option<String> {
-        sdk_hmac_sha256::explain(used.canonical.as_deref()?, answer, &self.redactor)
+        sdk_hmac_sha256::explain(used.canonical.as_deref()?, answer, &self.redactor, now())
     }
 
     /// Why a redirect within the origin was not followed, where the way to log in is why.
     pub(super) fn why_not_redirected(&self) -> Option<&'static str> {
-        matches!(self.scheme, Scheme::Signed(_)).then_some("which the signature does not cover")
+        match &self.scheme {
+            Scheme::Signed(_) => Some("which the signature does not cover"),
+            Scheme::ApiKey(ApiKeyPlan { place: KeyPlace::Query, .. }) => {
+                Some("where the key would be missing from the query")
+            }
+            Scheme::Fixed(_) | Scheme::ApiKey(_) | Scheme::Token(_) => None,
+        }
     }
 
     /// Asks for a token. `refresh` is what the last answer gave for asking again.

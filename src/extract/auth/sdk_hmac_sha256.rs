@@ -45,6 +45,10 @@ const REFUSED: &str = "APIGW.0303";
 /// A clock that is less wrong than this is not why a signature is refused.
 const SMALLEST_SKEW: TimeDelta = TimeDelta::minutes(1);
 
+/// How often signatures follow another time. One answer may be wrong, and what lies in between may
+/// ask servers whose clocks differ.
+const MOST_CORRECTIONS: u64 = 5;
+
 /// The longest canonical request that a message shows, in characters.
 const LONGEST: usize = 2000;
 
@@ -55,7 +59,7 @@ pub(super) struct Signer {
     clock: Mutex<Clock>,
 }
 
-/// How far the server's clock is ahead of ours; the version is 1 once that was found out.
+/// How far the server's clock is ahead of ours; the version counts how often that was found out.
 #[derive(Debug, Clone, Copy, Default)]
 struct Clock {
     ahead: TimeDelta,
@@ -86,14 +90,15 @@ impl Signer {
             return true;
         }
         let ahead = server - now;
-        if clock.version > 0 || ahead.abs() < SMALLEST_SKEW {
+        let is_known = (ahead - clock.ahead).abs() < SMALLEST_SKEW;
+        if is_known || clock.version == MOST_CORRECTIONS {
             return false;
         }
         warn!(
             seconds = ahead.num_seconds(),
             "the server's clock is ahead of this machine's by this; signatures follow it from now on"
         );
-        *clock = Clock { ahead, version: 1 };
+        *clock = Clock { ahead, version: clock.version + 1 };
         true
     }
 
@@ -111,23 +116,38 @@ fn time_of_refusal(answer: &Answer) -> Option<DateTime<Utc>> {
     {
         return None;
     }
-    server_date(answer).or_else(|| {
+    // The gateway says which time it has compared with; a header may be of a proxy before it.
+    let compared = || {
         let (_, after) = body.split_once("server time:")?;
         let text: String = after.chars().take_while(char::is_ascii_alphanumeric).collect();
         NaiveDateTime::parse_from_str(&text, DATE).ok().map(|it| it.and_utc())
-    })
+    };
+    compared().or_else(|| server_date(answer))
 }
 
-/// What the gateway has made of a request beside what was signed here, for finding the difference.
-pub(super) fn explain(ours: &str, answer: &Answer, redactor: &Redactor) -> Option<String> {
+/// What the gateway has made of a request beside what was signed here, for finding the difference;
+/// or by how much the clocks differ.
+pub(super) fn explain(
+    ours: &str,
+    answer: &Answer,
+    redactor: &Redactor,
+    now: DateTime<Utc>,
+) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     if body.get("error_code")?.as_str()? != REFUSED {
         return None;
     }
     let message = body.get("error_msg")?.as_str()?;
-    let (reason, theirs) = message.split_once("canonicalRequest:")?;
     // What is cut in two would not be found any more.
     let shown = |it: &str| redactor.redact(it).chars().take(LONGEST).collect::<String>();
+    if let Some(server) = time_of_refusal(answer) {
+        let seconds = (server - now).abs().num_seconds();
+        return Some(format!(
+            "{REFUSED} {}: the clocks of this machine and the server differ by {seconds} s",
+            shown(message)
+        ));
+    }
+    let (reason, theirs) = message.split_once("canonicalRequest:")?;
     let reason = shown(reason.trim_end_matches([',', ' ']));
     let ours = ours.replace('\n', "|");
     if theirs == ours {

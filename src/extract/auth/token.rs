@@ -40,8 +40,27 @@ struct State {
 #[derive(Debug)]
 struct Held {
     text: Secret,
+    /// When the next one is asked for.
     good_until: Option<Instant>,
+    /// When the server takes it no more.
+    ends: Option<Instant>,
 }
+
+impl Held {
+    /// Whether it is used for a while longer, because the next one did not come.
+    fn outlasts(&mut self, failure: &LogInError) -> bool {
+        let now = Instant::now();
+        let holds = failure.may_pass() && self.ends.is_some_and(|it| now < it);
+        if holds {
+            self.good_until = self.ends.min(now.checked_add(SHORTEST_USE));
+        }
+        holds
+    }
+}
+
+/// A token is not asked for more often, whatever lifetime the server names: one that it refuses
+/// earlier is dropped then.
+const SHORTEST_USE: Duration = Duration::from_secs(10);
 
 impl TokenSource {
     /// The token and its version. `obtain` is called where there is none, with what the last answer
@@ -68,14 +87,22 @@ impl TokenSource {
         self.tries.fetch_add(1, SeqCst);
         match granted {
             Ok(Granted { token, lifetime, refresh }) => {
-                let good_until = lifetime.and_then(|it| Instant::now().checked_add(usable(it)?));
-                state.token = Some(Held { text: token.clone(), good_until });
+                let now = Instant::now();
+                let good_until = lifetime.and_then(|it| now.checked_add(usable(it)?));
+                let ends = lifetime.and_then(|it| now.checked_add(it));
+                state.token = Some(Held { text: token.clone(), good_until, ends });
                 state.version += 1;
                 state.refresh = refresh.or(state.refresh.take());
                 state.failure = None;
                 Ok((token, state.version))
             }
             Err(err) => {
+                let version = state.version;
+                if let Some(held) = &mut state.token
+                    && held.outlasts(&err)
+                {
+                    return Ok((held.text.clone(), version));
+                }
                 state.token = None;
                 state.failure = Some(err.clone());
                 Err(err)
@@ -96,7 +123,7 @@ impl TokenSource {
 /// differ) is used until it is refused.
 fn usable(lifetime: Duration) -> Option<Duration> {
     let margin = (lifetime / 10).min(Duration::from_mins(1));
-    lifetime.checked_sub(margin).filter(|it| !it.is_zero())
+    lifetime.checked_sub(margin).filter(|it| !it.is_zero()).map(|it| it.max(SHORTEST_USE))
 }
 
 #[cfg(test)]
@@ -159,6 +186,49 @@ mod tests {
 
         assert_eq!(take(&source, 0).await, "token 0");
         assert_eq!(take(&source, 0).await, "token 0");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_of_a_moment_is_no_log_in_for_each_request() {
+        let source = TokenSource::default();
+        let moment = Duration::from_millis(1);
+        let brief = Granted { lifetime: Some(moment), ..granted("brief", 0) };
+        source.get(async |_| Ok(brief)).await.unwrap();
+
+        tokio::time::advance(Duration::from_millis(9_999)).await;
+        assert_eq!(take(&source, 600).await, "brief");
+        tokio::time::advance(moment).await;
+        assert_eq!(take(&source, 600).await, "token 1");
+    }
+
+    /// Whether a request gets a token where the log-in answers with a status.
+    async fn survives(source: &TokenSource, status: u16) -> bool {
+        let refused = LogInError::Status { url: String::new(), status, detail: String::new() };
+        source.get(async |_| Err(refused)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_still_holds_outlasts_a_busy_server() {
+        let source = TokenSource::default();
+        take(&source, 600).await;
+        tokio::time::advance(Duration::from_mins(9)).await;
+
+        assert!(survives(&source, 503).await);
+        assert_eq!(source.tries.load(SeqCst), 2);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(survives(&source, 503).await);
+        assert_eq!(source.tries.load(SeqCst), 2, "it is not asked for with every request");
+        tokio::time::advance(Duration::from_secs(51)).await;
+        assert!(!survives(&source, 503).await, "it has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_still_holds_is_not_used_after_a_refusal_for_good() {
+        let source = TokenSource::default();
+        take(&source, 600).await;
+        tokio::time::advance(Duration::from_mins(9)).await;
+
+        assert!(!survives(&source, 401).await);
     }
 
     /// Two requests at the same time, then one more; gives how often was asked.

@@ -27,6 +27,10 @@ const AUDIENCE: &str = "https://iam.api.cloud.yandex.net/iam/v1/tokens";
 /// Seconds that a JWT is good for; Yandex Cloud takes none that is good for more than an hour.
 const JWT_LIFETIME: i64 = 3600;
 
+/// Seconds that a JWT is dated back: one from the future is refused, and this machine's clock may be
+/// ahead.
+const DATED_BACK: i64 = 60;
+
 /// The request for a token.
 pub(super) fn wire(plan: &YandexIamPlan, now: DateTime<Utc>) -> Result<Wire, LogInError> {
     let body = match &plan.exchange {
@@ -58,11 +62,12 @@ pub(super) fn read(answer: &Answer, now: DateTime<Utc>) -> Result<Granted, Strin
 fn jwt(key: &ServiceAccountKey, now: DateTime<Utc>) -> Result<String, LogInError> {
     let encode = |it: &Value| URL_SAFE_NO_PAD.encode(it.to_string());
     let header = json!({ "typ": "JWT", "alg": "PS256", "kid": key.id });
+    let issued = now.timestamp() - DATED_BACK;
     let claims = json!({
         "iss": key.service_account_id,
         "aud": AUDIENCE,
-        "iat": now.timestamp(),
-        "exp": now.timestamp() + JWT_LIFETIME,
+        "iat": issued,
+        "exp": issued + JWT_LIFETIME,
     });
     let signed = format!("{}.{}", encode(&header), encode(&claims));
     let signature = sign(key, signed.as_bytes())?;
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_says_who_asks_whom_for_an_hour_and_is_signed() {
+    fn a_jwt_says_who_asks_whom_for_an_hour_from_a_minute_ago_and_is_signed() {
         let (key, public) = key();
 
         let jwt = jwt(&key, now()).unwrap();
@@ -136,8 +141,9 @@ mod tests {
             json!({
                 "iss": "ajeaccount",
                 "aud": "https://iam.api.cloud.yandex.net/iam/v1/tokens",
-                "iat": 1_721_908_800,
-                "exp": 1_721_912_400,
+                // 2024-07-25 at 11:59 and 12:59
+                "iat": 1_721_908_740,
+                "exp": 1_721_912_340,
             })
         );
         let signed = format!("{}.{}", parts[0], parts[1]);

@@ -195,12 +195,18 @@ fn check_clock(message: &str, date: Option<&str>, expected: Option<&str>) {
 
     assert_eq!(is_outdated, expected.is_some());
     assert_eq!(wire.headers["x-sdk-date"], expected.unwrap_or("20240725T100000Z"));
-    assert!(!signer.is_outdated(version, &answer, now), "only once");
+    assert!(!signer.is_outdated(version, &answer, now), "only once for one time");
     assert_eq!(signer.is_outdated(0, &answer, now), is_outdated, "but for every request under way");
 }
 
 #[test]
-fn a_signature_that_is_refused_for_its_time_takes_the_servers_clock_once() {
+fn a_signature_that_is_refused_for_its_time_takes_the_servers_clock() {
+    check_clock(EXPIRED, Some("Thu, 01 Jan 2099 00:00:00 GMT"), Some("20240725T120000Z"));
+    check_clock(
+        "signature expired",
+        Some("Thu, 25 Jul 2024 12:00:00 GMT"),
+        Some("20240725T120000Z"),
+    );
     check_clock(EXPIRED, Some("Thu, 25 Jul 2024 12:00:00 GMT"), Some("20240725T120000Z"));
     check_clock(EXPIRED, None, Some("20240725T120000Z"));
 }
@@ -208,26 +214,63 @@ fn a_signature_that_is_refused_for_its_time_takes_the_servers_clock_once() {
 #[test]
 fn a_signature_that_is_refused_otherwise_is_not_sent_again() {
     check_clock("verify signature failed", Some("Thu, 25 Jul 2024 12:00:00 GMT"), None);
-    check_clock(EXPIRED, Some("Thu, 25 Jul 2024 10:00:30 GMT"), None);
+    check_clock("signature expired", Some("Thu, 25 Jul 2024 10:00:30 GMT"), None);
+    check_clock("signature expired,server time:20240725T100030Z", None, None);
+}
+
+/// Tells a signer what the server's time is; gives whether it signs anew, and with which time.
+fn follow(signer: &Signer, version: u64, server: &str) -> (bool, String) {
+    let answer = refusal(&format!("signature expired,server time:{server}"), None);
+    let now = at("20240725T100000Z");
+    let mut wire = wire("https://host/a", None);
+    let is_outdated = signer.is_outdated(version, &answer, now);
+    signer.sign(&mut wire, now).unwrap();
+    (is_outdated, wire.headers["x-sdk-date"].to_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_wrong_time_of_the_server_is_followed_by_the_right_one_and_not_without_end() {
+    let signer = Signer::new(keys());
+    let right = "20240725T120000Z";
+    let wrong = "20990101T000000Z";
+
+    for (version, server) in [wrong, right, wrong, right, wrong].into_iter().enumerate() {
+        let followed = follow(&signer, version as u64, server);
+        assert_eq!(followed, (true, server.to_owned()), "{version}");
+    }
+
+    assert_eq!(follow(&signer, 5, right), (false, wrong.to_owned()));
+}
+
+#[test]
+fn a_refused_time_says_by_how_much_the_clocks_differ() {
+    let explained =
+        explain("GET", &refusal(EXPIRED, None), &Redactor::default(), at("20240725T100000Z"));
+
+    assert_eq!(
+        explained.unwrap(),
+        format!("APIGW.0303 {EXPIRED}: the clocks of this machine and the server differ by 7200 s")
+    );
 }
 
 #[test]
 fn a_refused_signature_shows_both_canonical_requests() {
     let redactor = Redactor::new([Secret::new("temporary")]);
+    let now = at("20240725T100000Z");
     let theirs = "GET|/a/||host:x|x-security-token:temporary||host|00";
     let answer = refusal(&format!("verify signature failed, canonicalRequest:{theirs}"), None);
     let ours = "GET\n/a/\n\nhost:y\nx-security-token:temporary\n\nhost\n00";
 
     assert_eq!(
-        explain(ours, &answer, &redactor).unwrap(),
+        explain(ours, &answer, &redactor, now).unwrap(),
         "APIGW.0303 verify signature failed
     the server's canonical request: GET|/a/||host:x|x-security-token:***||host|00
     the one that was signed here:   GET|/a/||host:y|x-security-token:***||host|00"
     );
     assert_eq!(
-        explain(&theirs.replace('|', "\n"), &answer, &redactor).unwrap(),
+        explain(&theirs.replace('|', "\n"), &answer, &redactor, now).unwrap(),
         "APIGW.0303 verify signature failed, though both sides sign the same canonical request: \
          the secret key does not go with the access key"
     );
-    assert_eq!(explain("GET", &refusal(EXPIRED, None), &redactor), None);
+    assert_eq!(explain("GET", &refusal("no", None), &redactor, now), None);
 }
