@@ -318,6 +318,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
                 "check the URL of the log-in, and where `auth` in the pipeline file looks for the token"
             }
         },
+        ExtractError::Forbidden => {
+            "check what the token or user may read; if all of this is rightly closed to it, leave it out with `responses: [{ when: { status: 403 }, then: skip }]`"
+        }
         ExtractError::WebPage { .. } => {
             "this is how a log-in page or a wrong base URL looks: check both"
         }

@@ -4,7 +4,10 @@
 mod support;
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -298,8 +301,8 @@ fn a_wait_longer_than_the_longest_is_not_cut_short() {
 
 #[test]
 fn after_a_long_wait_is_asked_for_nothing_else_is_asked_and_the_next_run_reads_the_rest() {
-    let is_busy = std::sync::Arc::new(AtomicUsize::new(1));
-    let busy = std::sync::Arc::clone(&is_busy);
+    let is_busy = Arc::new(AtomicUsize::new(1));
+    let busy = Arc::clone(&is_busy);
     let server = Server::start(move |request| match request.param("from") {
         Some(from @ ("2024-07-24" | "2024-07-25")) if busy.load(SeqCst) == 1 => {
             let retry_after =
@@ -335,6 +338,75 @@ fn a_wait_on_a_success_is_not_taken() {
 }
 
 const RATE_HEADERS: &str = ", rate_headers: { remaining: X-RateLimit-Remaining, reset: X-RateLimit-Reset, reset_format: delta_s }";
+
+/// What a refusal says of a limit.
+type Limit = fn(Response) -> Response;
+
+/// Two parents with a child each. The child of the second is refused with 403 by `refusal` while
+/// `is_limited` is above 0.
+fn limited_child(refusal: Limit) -> (Server, Arc<AtomicUsize>) {
+    let is_limited = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&is_limited);
+    let server = Server::start(move |request| {
+        let is_limited = || left.fetch_update(SeqCst, SeqCst, |it| it.checked_sub(1)).is_ok();
+        match request.path.as_str() {
+            "/parents" => Response::json(&records([1, 2])),
+            "/parents/2/items" if is_limited() => {
+                refusal(Response::status(403, &json!({ "message": "rate limit exceeded" })))
+            }
+            path => Response::json(&records([if path.contains('2') { 20 } else { 10 }])),
+        }
+    });
+    (server, is_limited)
+}
+
+fn parents_and_items(server: &Server, limits: &str) -> String {
+    let parents = stream("parents", "    request: { path: /parents }");
+    let items = stream(
+        "items",
+        "    slices: { parent: { stream: parents, bind: { id: id } } }
+    request: { path: '/parents/{{ parent.id }}/items' }",
+    );
+    own(server, limits, ", max_delay_secs: 30", &format!("{parents}{items}"))
+}
+
+#[test]
+fn a_403_of_a_rate_limit_is_asked_again_and_no_lost_access() {
+    let refusals: [(&str, Limit); 3] = [
+        ("", |it| it.header("Retry-After", "1")),
+        ("", |it| it.header("Retry-After", "0")),
+        (RATE_HEADERS, |it| {
+            it.header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "1")
+        }),
+    ];
+    for (limits, refusal) in refusals {
+        let (server, is_limited) = limited_child(refusal);
+        is_limited.store(1, SeqCst);
+
+        let (workspace, ended) = run(&parents_and_items(&server, limits), 0);
+
+        assert_eq!(ids(&workspace, "items"), [10, 20]);
+        assert!(!ended.stderr.contains("access is lost"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_403_of_a_rate_limit_that_stays_is_left_for_the_next_run() {
+    let (server, is_limited) = limited_child(|it| it.header("Retry-After", "0"));
+    is_limited.store(usize::MAX, SeqCst);
+    let yaml = parents_and_items(&server, "");
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&yaml, &[], &[]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rate limit exceeded"), "{}", ended.stderr);
+    assert_eq!(ids(&workspace, "items"), [10]);
+
+    is_limited.store(0, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ids(&workspace, "items"), [10, 20]);
+}
 
 /// Two pages; the first uses up what the server gives.
 fn used_up(reset: &'static str) -> Server {

@@ -39,6 +39,9 @@ pub enum ExtractError {
         /// What the server says, with `: ` before it.
         detail: String,
     },
+    /// A parent's slice is refused as those of all other parents are.
+    #[error("access is refused with status 403, as to every other parent that was asked about")]
+    Forbidden,
     /// A redirect leads where a request must not go.
     #[error("`{url}` redirects to `{location}`, {reason}")]
     Redirected {
@@ -160,6 +163,7 @@ impl ExtractError {
             Self::Request(_)
             | Self::Send { .. }
             | Self::Status { .. }
+            | Self::Forbidden
             | Self::Body { .. }
             | Self::NoRecords { .. }
             | Self::Paging(_)

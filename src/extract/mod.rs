@@ -44,6 +44,7 @@ pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
 pub use request::RequestError;
+pub use respond::Loss;
 pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
 
@@ -116,7 +117,7 @@ pub enum SliceEnd {
         records: u64,
     },
     /// Access to the parent is lost.
-    Gone,
+    Gone(Loss),
     /// A rule of the pipeline says that there is nothing.
     Skipped,
     /// The slice has more than the API gives; these are to be read instead.
@@ -273,7 +274,7 @@ impl Extractor {
             let asked = Asked { stream, slice, ask: &ask, paginator: &paginator };
             let page = match self.page(asked, reader, counters).await {
                 Ok(PageEnd::Page(page)) => page,
-                Ok(PageEnd::Gone) => return SliceEnd::Gone,
+                Ok(PageEnd::Gone(loss)) => return SliceEnd::Gone(loss),
                 Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
                 Err(err) => {
                     let paginator = &mut paginator;
@@ -350,12 +351,14 @@ impl Extractor {
             attempts += 1;
             self.budget.take().map_err(ExtractError::Exhausted)?;
             let answer = self.send(&request, counters).await;
-            let asked = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
+            let pause = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
+            let asks_to_wait = !matches!(pause, Ok(None));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
                 Err(source) => return Err(ExtractError::Send { attempts, source }),
                 Ok(answer) => {
-                    match self.judge(stream, slice, &request, &answer, reader, attempts).await {
+                    let sent = Sent { request: &request, answer: &answer, asks_to_wait, attempts };
+                    match self.judge(stream, slice, sent, reader).await {
                         Ok(end) => return Ok(end),
                         Err(Judged::Final(err)) => return Err(err),
                         Err(Judged::MayPass(err)) => (err, Some(answer)),
@@ -363,7 +366,7 @@ impl Extractor {
                 }
             };
             let status = response.as_ref().map(|it| it.status);
-            if matches!(status, Some(429 | 503)) {
+            if matches!(status, Some(403 | 429 | 503)) {
                 self.pace.slow_down();
             }
             let shrinks = failure.is_too_much() && paginator.can_shrink();
@@ -371,8 +374,8 @@ impl Extractor {
             if attempts >= retry.max_attempts && !shrinks {
                 return Err(failure);
             }
-            let asked = asked.map_err(ExtractError::Exhausted)?;
-            let wait = asked.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
+            let pause = pause.map_err(ExtractError::Exhausted)?;
+            let wait = pause.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
                 self.budget.rest(wait).await;
@@ -411,22 +414,22 @@ impl Extractor {
         &self,
         stream: &StreamPlan,
         slice: &Slice,
-        request: &Request,
-        answer: &Answer,
+        sent: Sent<'_>,
         reader: &R,
-        attempts: u32,
     ) -> Result<PageEnd<R::Output>, Judged> {
+        let Sent { request, answer, asks_to_wait, attempts } = sent;
         let url = request.shown();
         let listed = if stream.slices.parent().is_some() { Listed::ByParent } else { Listed::No };
         let rules = || stream.responses.iter().chain(&self.source.responses);
         let outcome = |body: &dyn Fn(&JsonPath) -> Option<serde_json::Value>| {
-            let response = Response { status: answer.status, headers: &answer.headers, body };
+            let (status, headers) = (answer.status, &answer.headers);
+            let response = Response { status, headers, asks_to_wait, body };
             respond::outcome(&response, rules(), listed)
         };
         if !(200..300).contains(&answer.status) {
             let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
             let outcome = outcome(&|path| path.find(body.as_ref()?).cloned());
-            return self.not_a_page(outcome, request, answer, attempts);
+            return self.not_a_page(outcome, sent);
         }
 
         // A page that cannot be read may still match a rule about its status or headers.
@@ -442,7 +445,7 @@ impl Extractor {
             Err(source) => {
                 let outcome = outcome(&|_| None);
                 if outcome != Outcome::Ok {
-                    return self.not_a_page(outcome, request, answer, attempts);
+                    return self.not_a_page(outcome, sent);
                 }
                 if is_web_page(answer) {
                     let detail = title(&self.redactor.redact(&text(&answer.body)));
@@ -476,7 +479,7 @@ impl Extractor {
         };
         match outcome(&|path| facts.value(path).cloned()) {
             Outcome::Ok => {}
-            other => return self.not_a_page(other, request, answer, attempts),
+            other => return self.not_a_page(other, sent),
         }
         if let Some(found) = facts.records_missing.clone().filter(|_| answer.status != 204) {
             let path = match &stream.records.shape {
@@ -491,13 +494,8 @@ impl Extractor {
         Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
     }
 
-    fn not_a_page<T>(
-        &self,
-        outcome: Outcome,
-        request: &Request,
-        answer: &Answer,
-        attempts: u32,
-    ) -> Result<PageEnd<T>, Judged> {
+    fn not_a_page<T>(&self, outcome: Outcome, sent: Sent<'_>) -> Result<PageEnd<T>, Judged> {
+        let Sent { request, answer, asks_to_wait: _, attempts } = sent;
         let url = request.shown();
         let status = answer.status;
         let detail = match &answer.explained {
@@ -505,7 +503,7 @@ impl Extractor {
             None => detail(&answer.body, &self.redactor),
         };
         match outcome {
-            Outcome::Gone => Ok(PageEnd::Gone),
+            Outcome::Gone => Ok(PageEnd::Gone(Loss::of(status))),
             Outcome::Skip => Ok(PageEnd::Skipped),
             Outcome::Retry => {
                 Err(Judged::MayPass(ExtractError::Status { url, status, attempts, detail }))
@@ -551,10 +549,19 @@ struct Asked<'a> {
     paginator: &'a Paginator<'a>,
 }
 
+/// A request, and what came back.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    request: &'a Request,
+    answer: &'a Answer,
+    asks_to_wait: bool,
+    attempts: u32,
+}
+
 /// What a request for a page ended with.
 enum PageEnd<T> {
     Page(Box<Page<T>>),
-    Gone,
+    Gone(Loss),
     Skipped,
 }
 

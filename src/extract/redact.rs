@@ -77,6 +77,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         ExtractError::Short { expected: _, found: _ }
         | ExtractError::Moved { from: _, to: _ }
         | ExtractError::Capped { total: _ }
+        | ExtractError::Forbidden
         | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}
     }

@@ -19,12 +19,30 @@ pub(super) enum Listed {
     No,
 }
 
+/// How access to a parent is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It is refused (401, 403), which says nothing about what is there.
+    Refused,
+    /// There is nothing any more (404, 410, or what a rule of the pipeline says so about).
+    Absent,
+}
+
+impl Loss {
+    /// What a status says.
+    pub(super) fn of(status: u16) -> Self {
+        if matches!(status, 401 | 403) { Self::Refused } else { Self::Absent }
+    }
+}
+
 /// A response, as far as rules look at it.
 pub(super) struct Response<'a> {
     /// The HTTP status.
     pub status: u16,
     /// Names in lower case.
     pub headers: &'a [(String, String)],
+    /// Whether it asks to wait, so that it refuses the moment and not the thing.
+    pub asks_to_wait: bool,
     /// The value at a path of the body.
     pub body: &'a dyn Fn(&JsonPath) -> Option<Value>,
 }
@@ -36,7 +54,11 @@ pub(super) fn outcome<'a>(
     listed: Listed,
 ) -> Outcome {
     let matching = rules.into_iter().find(|it| matches(it, response));
-    matching.map_or_else(|| default(response.status, listed), |it| it.then)
+    match matching.map_or_else(|| default(response, listed), |it| it.then) {
+        // Lost access would be believed for good.
+        Outcome::Gone if response.asks_to_wait => Outcome::Retry,
+        outcome => outcome,
+    }
 }
 
 fn matches(rule: &ResponseRule, response: &Response<'_>) -> bool {
@@ -60,9 +82,10 @@ fn same(found: &Value, wanted: &Value) -> bool {
     found == wanted || crate::plan::value_text(found) == crate::plan::value_text(wanted)
 }
 
-fn default(status: u16, listed: Listed) -> Outcome {
-    match status {
+fn default(response: &Response<'_>, listed: Listed) -> Outcome {
+    match response.status {
         200..=299 => Outcome::Ok,
+        403 if response.asks_to_wait => Outcome::Retry,
         403 | 404 | 410 if listed == Listed::ByParent => Outcome::Gone,
         408 | 425 | 429 | 500 | 502..=504 | 520..=524 => Outcome::Retry,
         _ => Outcome::Fail,
@@ -101,8 +124,21 @@ mod tests {
             rule(None, Some(("code", json!(7))), Outcome::Skip),
         ];
         let find = |path: &JsonPath| path.find(body).cloned();
-        let response = Response { status, headers: &[], body: &find };
+        let response = Response { status, headers: &[], asks_to_wait: false, body: &find };
         assert_eq!(outcome(&response, &rules, listed), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn a_refusal_that_asks_to_wait_is_asked_again_and_no_lost_access() {
+        let busy = |status| Response { status, headers: &[], asks_to_wait: true, body: &|_| None };
+        let gone = [rule(None, None, Outcome::Gone)];
+        for listed in [Listed::ByParent, Listed::No] {
+            assert_eq!(outcome(&busy(403), &[], listed), Outcome::Retry);
+            assert_eq!(outcome(&busy(400), &gone, listed), Outcome::Retry);
+            assert_eq!(outcome(&busy(200), &[], listed), Outcome::Ok);
+        }
+        assert_eq!(outcome(&busy(404), &[], Listed::ByParent), Outcome::Retry);
+        assert_eq!(outcome(&busy(404), &[], Listed::No), Outcome::Fail);
     }
 
     #[test]
