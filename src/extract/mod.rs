@@ -375,7 +375,7 @@ impl Extractor {
                 return Err(failure);
             }
             let pause = pause.map_err(ExtractError::Exhausted)?;
-            let wait = pause.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
+            let wait = respond::wait(pause, retry, attempts, fastrand::f64());
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
                 self.budget.rest(wait).await;

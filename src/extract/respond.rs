@@ -92,9 +92,19 @@ fn default(response: &Response<'_>, listed: Listed) -> Outcome {
     }
 }
 
-/// How long to wait before the next try, where the server does not say it: exponential with full jitter,
-/// `random` being uniform in `0.0..1.0`.
-pub(super) fn delay(retry: &RetryPlan, failures: u32, random: f64) -> Duration {
+/// How long to wait before the next try: what the server asks for, but no shorter than without it,
+/// since "now" is asked for by clocks that differ, too.
+pub(super) fn wait(
+    asked: Option<Duration>,
+    retry: &RetryPlan,
+    failures: u32,
+    random: f64,
+) -> Duration {
+    asked.unwrap_or_default().max(delay(retry, failures, random))
+}
+
+/// Exponential with full jitter, `random` being uniform in `0.0..1.0`.
+fn delay(retry: &RetryPlan, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(20);
     let ceiling = (FIRST_DELAY * 2u32.pow(doublings)).min(retry.max_delay);
     ceiling.mul_f64(random)
@@ -165,6 +175,19 @@ mod tests {
             check(status, &json!({}), Listed::No, Outcome::Retry);
         }
         check(501, &json!({}), Listed::No, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_shorter_wait_switches_no_backoff_off() {
+        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(30) };
+        let wait = |asked| wait(asked, &retry, 5, 0.5);
+        let seconds = |it| Some(Duration::from_secs(it));
+
+        // Half of 500 ms, doubled four times.
+        assert_eq!(wait(None), Duration::from_secs(4));
+        assert_eq!(wait(seconds(0)), Duration::from_secs(4));
+        assert_eq!(wait(seconds(3)), Duration::from_secs(4));
+        assert_eq!(wait(seconds(5)), Duration::from_secs(5));
     }
 
     #[test]
