@@ -167,6 +167,41 @@ fn refused_in(form: fn(&str) -> String, auth: &str, at: At, code: u16) -> String
     lines.collect::<Vec<_>>().join("\n")
 }
 
+// ---- Jira
+
+/// All parts, one after the other; the first request is answered by `first`.
+#[track_caller]
+fn jira(first: fn() -> Response, code: i32) -> (Server, Ended) {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |request| match tries.fetch_add(1, SeqCst) {
+        0 => first(),
+        _ => page(request),
+    });
+    let yaml = pipeline(&server, r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#)
+        .replace("max_in_flight: 8", "max_in_flight: 1")
+        .replace("max_attempts: 1", "max_attempts: 2");
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    (server, ended)
+}
+
+#[test]
+fn an_empty_page_is_a_refused_log_in_only_where_its_reason_says_so() {
+    let (server, _) = jira(|| Response::text(200, "").header("X-Seraph-LoginReason", "OK"), 7);
+    assert_eq!(server.lines().len(), PARTS + 1, "it is asked again");
+
+    let denied: [fn() -> Response; 3] = [
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED"),
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHENTICATION_DENIED"),
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHORISATION_FAILED"),
+    ];
+    for denied in denied {
+        let (server, ended) = jira(denied, 4);
+        assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("refuses the credentials with status 200: AUTH"));
+    }
+}
+
 // ---- Keys
 
 #[test]

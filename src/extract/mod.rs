@@ -455,10 +455,7 @@ impl Extractor {
                     let may_pass = self.has_answered.load(Relaxed);
                     return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
                 }
-                if let Some(reason) =
-                    answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
-                {
-                    // Jira: a failed log-in may be a success without a body (JRA-41559).
+                if let Some(reason) = respond::refused_log_in(answer) {
                     let detail = format!(": {reason}");
                     return Err(Judged::Final(ExtractError::Unauthorized {
                         url,

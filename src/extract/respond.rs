@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::send::Answer;
 use crate::plan::{JsonPath, Outcome, ResponseRule, RetryPlan};
 
 /// The first wait; it doubles with each try.
@@ -101,6 +102,14 @@ pub(super) fn wait(
     random: f64,
 ) -> Duration {
     asked.unwrap_or_default().max(delay(retry, failures, random))
+}
+
+/// Why Jira has not logged in what it answers: that may be a success without a body (JRA-41559).
+/// Its other reasons (`OK`, `OUT`) are none.
+pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
+    let reason = answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())?;
+    let refusals = ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
+    refusals.iter().any(|it| reason.contains(it)).then_some(reason)
 }
 
 /// Exponential with full jitter, `random` being uniform in `0.0..1.0`.
