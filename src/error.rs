@@ -303,6 +303,9 @@ pub fn chain(err: &dyn std::error::Error) -> String {
 
 fn extract_hint(err: &ExtractError) -> Option<String> {
     let hint = match err {
+        ExtractError::Unauthorized { detail, .. } if detail.contains("CAPTCHA") => {
+            "log in once in a browser, which asks for the CAPTCHA, and check the password that the pipeline is given"
+        }
         ExtractError::Unauthorized { .. } => {
             "check the token, password or key that the pipeline is given; `tracklake list` shows its variables"
         }

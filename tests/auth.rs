@@ -202,6 +202,28 @@ fn an_empty_page_is_a_refused_log_in_only_where_its_reason_says_so() {
     }
 }
 
+#[test]
+fn after_a_captcha_is_asked_for_no_wrong_password_is_sent_again() {
+    let captcha = "CAPTCHA_CHALLENGE; login-url=https://jira.example.org/login.jsp";
+    for rule in ["", "  responses: [{ when: { status: 403 }, then: retry }]\n"] {
+        let server = Server::start(move |_| {
+            Response::text(403, "Forbidden").header("X-Authentication-Denied-Reason", captcha)
+        });
+        let yaml = pipeline(&server, r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#)
+            .replace("max_in_flight: 8", "max_in_flight: 1")
+            .replace("max_attempts: 1", "max_attempts: 2")
+            .replace("streams:\n", &format!("{rule}streams:\n"));
+
+        let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
+        let shown = &ended.stderr;
+        assert!(shown.contains(&format!("refuses the credentials with status 403: {captcha}")));
+        assert!(shown.contains("hint: log in once in a browser"), "{shown}");
+    }
+}
+
 // ---- Keys
 
 #[test]

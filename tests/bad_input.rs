@@ -647,6 +647,15 @@ fn a_token_that_a_header_repeats_is_not_shown() {
 }
 
 #[test]
+fn a_token_in_the_place_of_a_captcha_is_not_shown() {
+    says_nothing_of(&[TOKEN, "s3cr3t"], &[("OWN_TOKEN", TOKEN)], |request| {
+        let sent = request.header("authorization").trim_start_matches("Bearer ");
+        let reason = format!("CAPTCHA_CHALLENGE; login-url=https://example.org/login?t={sent}");
+        Response::text(403, "").header("X-Authentication-Denied-Reason", &reason)
+    });
+}
+
+#[test]
 fn a_token_in_the_target_of_a_redirect_is_not_shown() {
     says_nothing_of(&[TOKEN, "s3cr3t"], &[("OWN_TOKEN", TOKEN)], |request| {
         let sent = request.header("authorization").trim_start_matches("Bearer ");

@@ -419,6 +419,10 @@ impl Extractor {
     ) -> Result<PageEnd<R::Output>, Judged> {
         let Sent { request, answer, asks_to_wait, attempts } = sent;
         let url = request.shown();
+        if let Some(reason) = respond::refused_log_in(answer) {
+            let (status, detail) = (answer.status, format!(": {reason}"));
+            return Err(Judged::Final(ExtractError::Unauthorized { url, status, detail }));
+        }
         let listed = if stream.slices.parent().is_some() { Listed::ByParent } else { Listed::No };
         let rules = || stream.responses.iter().chain(&self.source.responses);
         let outcome = |body: &dyn Fn(&JsonPath) -> Option<serde_json::Value>| {
@@ -454,14 +458,6 @@ impl Extractor {
                     // Where the log-in holds, it is what a proxy says in between.
                     let may_pass = self.has_answered.load(Relaxed);
                     return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
-                }
-                if let Some(reason) = respond::refused_log_in(answer) {
-                    let detail = format!(": {reason}");
-                    return Err(Judged::Final(ExtractError::Unauthorized {
-                        url,
-                        status: answer.status,
-                        detail,
-                    }));
                 }
                 let UnreadableBody { mut reason, truncated } = source;
                 if let Cow::Owned(_) = self.redactor.redact(&text(&answer.body)) {

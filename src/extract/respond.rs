@@ -104,12 +104,22 @@ pub(super) fn wait(
     asked.unwrap_or_default().max(delay(retry, failures, random))
 }
 
-/// Why Jira has not logged in what it answers: that may be a success without a body (JRA-41559).
-/// Its other reasons (`OK`, `OUT`) are none.
+/// Why Jira does not log in whoever asks. Asking again would lock the account for longer.
+///
+/// - After wrong passwords it wants a CAPTCHA to be answered: a 403, which says where.
+/// - A failed log-in may be a success without a body (JRA-41559); the other reasons for one (`OK`,
+///   `OUT`) are none.
 pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
-    let reason = answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())?;
-    let refusals = ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
-    refusals.iter().any(|it| reason.contains(it)).then_some(reason)
+    match answer.status {
+        401 | 403 => answer.header("x-authentication-denied-reason"),
+        200..=299 if answer.body.is_empty() => {
+            let refusals =
+                ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
+            let reason = answer.header("x-seraph-loginreason")?;
+            refusals.iter().any(|it| reason.contains(it)).then_some(reason)
+        }
+        _ => None,
+    }
 }
 
 /// Exponential with full jitter, `random` being uniform in `0.0..1.0`.
