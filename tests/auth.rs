@@ -8,6 +8,7 @@ mod support;
 use std::{
     fs,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -415,6 +416,54 @@ fn an_iam_that_is_busy_is_asked_again() {
 
     assert_eq!(ended.code, Some(7), "{}", ended.stderr);
     assert_eq!(log_ins(&server, "/login"), 2);
+}
+
+/// Answers the first log-in with `first`; one request after the other.
+fn busy_iam(first: fn() -> Response) -> (Server, String) {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/login" if tries.fetch_add(1, SeqCst) == 0 => first(),
+        "/login" => Response::json(&json!({ "session": { "token": "session-0" } })),
+        _ => page(request),
+    });
+    let yaml = pipeline(&server, LOGIN)
+        .replace("max_in_flight: 8", "max_in_flight: 1")
+        .replace("max_attempts: 1, max_delay_secs: 0.01", "max_attempts: 2, max_delay_secs: 5");
+    (server, yaml)
+}
+
+#[test]
+fn an_iam_that_asks_to_wait_is_left_alone_for_so_long() {
+    for status in [429, 503] {
+        let first: fn() -> Response = match status {
+            429 => || Response::text(429, "").header("Retry-After", "2"),
+            _ => || Response::text(503, "").header("Retry-After", "2"),
+        };
+        let (server, yaml) = busy_iam(first);
+
+        let started = Instant::now();
+        let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+        assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+        assert!(started.elapsed() >= Duration::from_secs(2), "it came back too early");
+        assert_eq!(log_ins(&server, "/login"), 2);
+        assert!(ended.stderr.contains("rate limit: resumes at 2"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_iam_that_asks_to_wait_for_longer_than_a_run_waits_is_not_asked_again() {
+    let (server, yaml) = busy_iam(|| Response::text(429, "").header("Retry-After", "86400"));
+
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/login"), 1);
+    assert!(
+        ended.stderr.contains("/login` asks with status 429 to wait 24 h: it resumes at 2"),
+        "{}",
+        ended.stderr
+    );
 }
 
 // ---- OAuth 2

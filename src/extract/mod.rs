@@ -351,7 +351,7 @@ impl Extractor {
             attempts += 1;
             self.budget.take().map_err(ExtractError::Exhausted)?;
             let answer = self.send(&request, counters).await;
-            let pause = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
+            let pause = self.heed(&request, &answer, counters);
             let asks_to_wait = !matches!(pause, Ok(None));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),

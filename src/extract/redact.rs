@@ -37,7 +37,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
                     clean(url);
                     clean(reason);
                 }
-                LogInError::Status { url, status: _, detail } => {
+                LogInError::Status { url, status: _, detail, wait: _ } => {
                     clean(url);
                     clean(detail);
                 }

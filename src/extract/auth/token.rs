@@ -167,7 +167,12 @@ mod tests {
         let attempt = || {
             source.get(async |_| {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Err(LogInError::Status { url: String::new(), status, detail: String::new() })
+                Err(LogInError::Status {
+                    url: String::new(),
+                    status,
+                    detail: String::new(),
+                    wait: None,
+                })
             })
         };
         let (first, second) = tokio::join!(attempt(), attempt());
