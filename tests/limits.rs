@@ -1,12 +1,14 @@
 //! How much a run asks for, how fast and until when: page sizes that give way, waits that the server
 //! asks for, and budgets that end a run so that the next one goes on.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+
 mod support;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc, Barrier, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -455,6 +457,58 @@ fn a_limit_that_is_used_up_for_too_long_ends_what_needs_more() {
 
     assert_eq!(server.lines().len(), 1);
     assert!(ended.stderr.contains("to wait 2 h: it resumes at 2"), "{}", ended.stderr);
+}
+
+// ---- Requests at once
+
+/// How many requests come at once after the first eight, which are in flight together, were refused.
+fn at_once_after(refusal: fn() -> Response) -> usize {
+    let (asked, most) = (AtomicUsize::new(0), Arc::<AtomicUsize>::default());
+    let together = Barrier::new(8);
+    let (held, opened, is_open) = <(Mutex<usize>, Condvar, AtomicBool)>::default();
+    let server = Server::start({
+        let most = Arc::clone(&most);
+        move |request| {
+            let turn = asked.fetch_add(1, SeqCst);
+            if turn < 8 {
+                together.wait();
+                return refusal();
+            }
+            // They are held until a fifth has come, or has had the time to.
+            let mut come = held.lock().unwrap();
+            *come += 1;
+            opened.notify_all();
+            if !is_open.load(SeqCst) {
+                let limit = Duration::from_millis(1500);
+                let (come, _) = opened.wait_timeout_while(come, limit, |it| *it < 5).unwrap();
+                if !is_open.swap(true, SeqCst) {
+                    most.store(*come, SeqCst);
+                }
+            }
+            Response::json(&json!([day_record(request.param("from").unwrap_or_default())]))
+        }
+    });
+    let rule = "  responses: [{ when: { body: { path: code, equals: PM.1 } }, then: retry }]\n";
+    let yaml = own(&server, "", SOON, &days().replace("2024-07-21", "2024-07-01"))
+        .replace("max_in_flight: 1", "max_in_flight: 8")
+        .replace("streams:\n", &format!("{rule}streams:\n"));
+    run(&yaml, 0);
+    most.load(SeqCst)
+}
+
+#[test]
+fn a_refusal_of_many_requests_at_once_halves_them_once_whatever_says_so() {
+    let refusals: [fn() -> Response; 4] = [
+        || Response::text(429, ""),
+        || Response::text(403, "").header("Retry-After", "0"),
+        || Response::status(400, &json!({ "code": "PM.1" })),
+        || Response::json(&json!({ "code": "PM.1" })),
+    ];
+    for refusal in refusals {
+        assert_eq!(at_once_after(refusal), 4, "{:?}", refusal());
+    }
+    let broken = || Response::text(502, "");
+    assert!(at_once_after(broken) >= 5, "that it fails says nothing about how many ask");
 }
 
 // ---- Budgets

@@ -125,6 +125,17 @@ impl ExtractError {
         )
     }
 
+    /// Whether the answer, which may be another one later, says that too much is asked for at once: by
+    /// its status, or by a body that a rule of the pipeline knows.
+    pub(super) fn is_throttling(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                matches!(status, 200..=499 | 503) && !matches!(status, 408 | 413 | 425)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the server may have answered with a page that did not arrive.
     pub(super) fn may_have_lost_a_page(&self) -> bool {
         match self {

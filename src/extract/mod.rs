@@ -366,8 +366,8 @@ impl Extractor {
                 }
             };
             let status = response.as_ref().map(|it| it.status);
-            if matches!(status, Some(403 | 429 | 503)) {
-                self.pace.slow_down();
+            if let Some(answer) = response.filter(|_| failure.is_throttling()) {
+                self.pace.slow_down(answer.turn);
             }
             let shrinks = failure.is_too_much() && paginator.can_shrink();
             let restarts = failure.may_have_lost_a_page() && paginator.is_moved_by_asking();
@@ -397,6 +397,7 @@ impl Extractor {
             let (wire, used) = self.auth.wire(request, &self.sender).await?;
             counters.requests.fetch_add(1, Relaxed);
             let mut answer = self.sender.send(wire).await?;
+            answer.turn = turn.number();
             drop(turn);
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if !is_second && self.auth.is_outdated(&used, &answer).await {
