@@ -317,6 +317,9 @@ pub fn chain(err: &dyn std::error::Error) -> String {
 
 fn extract_hint(err: &ExtractError) -> Option<String> {
     let hint = match err {
+        ExtractError::Unauthorized { detail, .. } if detail.contains("CAPTCHA") => {
+            "log in once in a browser, which asks for the CAPTCHA, and check the password that the pipeline is given"
+        }
         ExtractError::Unauthorized { .. } => {
             "check the token, password or key that the pipeline is given; `tracklake list` shows its variables"
         }
@@ -332,6 +335,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
                 "check the URL of the log-in, and where `auth` in the pipeline file looks for the token"
             }
         },
+        ExtractError::Forbidden => {
+            "check what the token or user may read; if all of this is rightly closed to it, leave it out with `responses: [{ when: { status: 403 }, then: skip }]`"
+        }
         ExtractError::WebPage { .. } => {
             "this is how a log-in page or a wrong base URL looks: check both"
         }

@@ -8,6 +8,7 @@ mod support;
 use std::{
     fs,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -172,6 +173,63 @@ fn refused_in(form: fn(&str) -> String, auth: &str, at: At, code: u16) -> String
     let lines = lines.filter(|it| it.starts_with("cause: ") || it.starts_with("hint: "));
     let lines = lines.map(|it| it.split(": {").next().unwrap().replace(&server.url(), "SERVER"));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+// ---- Jira
+
+/// All parts, one after the other; the first request is answered by `first`.
+#[track_caller]
+fn jira(first: fn() -> Response, code: i32) -> (Server, Ended) {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |request| match tries.fetch_add(1, SeqCst) {
+        0 => first(),
+        _ => page(request),
+    });
+    let yaml = pipeline(&server, r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#)
+        .replace("max_in_flight: 8", "max_in_flight: 1")
+        .replace("max_attempts: 1", "max_attempts: 2");
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    (server, ended)
+}
+
+#[test]
+fn an_empty_page_is_a_refused_log_in_only_where_its_reason_says_so() {
+    let (server, _) = jira(|| Response::text(200, "").header("X-Seraph-LoginReason", "OK"), 7);
+    assert_eq!(server.lines().len(), PARTS + 1, "it is asked again");
+
+    let denied: [fn() -> Response; 3] = [
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED"),
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHENTICATION_DENIED"),
+        || Response::text(200, "").header("X-Seraph-LoginReason", "AUTHORISATION_FAILED"),
+    ];
+    for denied in denied {
+        let (server, ended) = jira(denied, 4);
+        assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("refuses the credentials with status 200: AUTH"));
+    }
+}
+
+#[test]
+fn after_a_captcha_is_asked_for_no_wrong_password_is_sent_again() {
+    let captcha = "CAPTCHA_CHALLENGE; login-url=https://jira.example.org/login.jsp";
+    for rule in ["", "  responses: [{ when: { status: 403 }, then: retry }]\n"] {
+        let server = Server::start(move |_| {
+            Response::text(403, "Forbidden").header("X-Authentication-Denied-Reason", captcha)
+        });
+        let yaml = pipeline(&server, r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#)
+            .replace("max_in_flight: 8", "max_in_flight: 1")
+            .replace("max_attempts: 1", "max_attempts: 2")
+            .replace("streams:\n", &format!("{rule}streams:\n"));
+
+        let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
+        let shown = &ended.stderr;
+        assert!(shown.contains(&format!("refuses the credentials with status 403: {captcha}")));
+        assert!(shown.contains("hint: log in once in a browser"), "{shown}");
+    }
 }
 
 // ---- Keys
@@ -427,6 +485,54 @@ fn an_iam_that_is_busy_is_asked_again() {
 
     assert_eq!(ended.code, Some(7), "{}", ended.stderr);
     assert_eq!(log_ins(&server, "/login"), 2);
+}
+
+/// Answers the first log-in with `first`; one request after the other.
+fn busy_iam(first: fn() -> Response) -> (Server, String) {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/login" if tries.fetch_add(1, SeqCst) == 0 => first(),
+        "/login" => Response::json(&json!({ "session": { "token": "session-0" } })),
+        _ => page(request),
+    });
+    let yaml = pipeline(&server, LOGIN)
+        .replace("max_in_flight: 8", "max_in_flight: 1")
+        .replace("max_attempts: 1, max_delay_secs: 0.01", "max_attempts: 2, max_delay_secs: 5");
+    (server, yaml)
+}
+
+#[test]
+fn an_iam_that_asks_to_wait_is_left_alone_for_so_long() {
+    for status in [429, 503] {
+        let first: fn() -> Response = match status {
+            429 => || Response::text(429, "").header("Retry-After", "2"),
+            _ => || Response::text(503, "").header("Retry-After", "2"),
+        };
+        let (server, yaml) = busy_iam(first);
+
+        let started = Instant::now();
+        let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+        assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+        assert!(started.elapsed() >= Duration::from_secs(2), "it came back too early");
+        assert_eq!(log_ins(&server, "/login"), 2);
+        assert!(ended.stderr.contains("rate limit: resumes at 2"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_iam_that_asks_to_wait_for_longer_than_a_run_waits_is_not_asked_again() {
+    let (server, yaml) = busy_iam(|| Response::text(429, "").header("Retry-After", "86400"));
+
+    let ended = Workspace::new().run(&yaml, &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert_eq!(log_ins(&server, "/login"), 1);
+    assert!(
+        ended.stderr.contains("/login` asks with status 429 to wait 24 h: it resumes at 2"),
+        "{}",
+        ended.stderr
+    );
 }
 
 // ---- OAuth 2

@@ -641,7 +641,17 @@ fn a_token_behind_many_spaces_is_not_shown_in_part() {
 fn a_token_that_a_header_repeats_is_not_shown() {
     says_nothing_of(&[TOKEN, "s3cr3t"], &[("OWN_TOKEN", TOKEN)], |request| {
         let sent = request.header("authorization");
-        Response::text(200, "").header("X-Seraph-LoginReason", &format!("DENIED {sent}"))
+        Response::text(200, "")
+            .header("X-Seraph-LoginReason", &format!("AUTHENTICATION_DENIED {sent}"))
+    });
+}
+
+#[test]
+fn a_token_in_the_place_of_a_captcha_is_not_shown() {
+    says_nothing_of(&[TOKEN, "s3cr3t"], &[("OWN_TOKEN", TOKEN)], |request| {
+        let sent = request.header("authorization").trim_start_matches("Bearer ");
+        let reason = format!("CAPTCHA_CHALLENGE; login-url=https://example.org/login?t={sent}");
+        Response::text(403, "").header("X-Authentication-Denied-Reason", &reason)
     });
 }
 

@@ -6,7 +6,10 @@ mod support;
 use std::{
     collections::BTreeMap,
     io::Read as _,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use serde_json::{Value, json};
@@ -664,6 +667,88 @@ fn a_parent_that_may_not_be_read_or_is_gone_is_listed_and_no_failure() {
     assert_eq!(stream["slices"]["gone"], 2);
     assert_eq!(stream["gone"], json!(["1,P1", "2,P2"]));
     assert_eq!(stream["status"], "published");
+}
+
+/// Three projects with an item each, until `refusal` answers for their items.
+fn three_projects(refusal: fn(&str) -> Option<u16>) -> (Server, Arc<AtomicBool>) {
+    let refuses = Arc::<AtomicBool>::default();
+    let server = Server::start({
+        let refuses = Arc::clone(&refuses);
+        move |request| {
+            if request.path == "/projects" {
+                return Response::json(&json!([project(1), project(2), project(3)]));
+            }
+            let status = refusal(&request.path).filter(|_| refuses.load(SeqCst));
+            match status {
+                Some(status) => Response::status(status, &json!({ "error": "no access" })),
+                None => Response::json(&records([9])),
+            }
+        }
+    });
+    (server, refuses)
+}
+
+#[test]
+fn a_token_that_has_lost_its_right_to_all_children_fails_their_stream_and_nothing_is_taken_as_read()
+{
+    let (server, refuses) = three_projects(|_| Some(403));
+    let yaml = projects_and_items(&server).replace(
+        "partition_by: { column: day }",
+        "partition_by: { column: day }\n    on_gone: delete",
+    );
+    let workspace = Workspace::new();
+    assert_eq!(workspace.run(&yaml, &[], &[]).code, Some(0));
+    let before = workspace.rows("items");
+    assert_eq!(before.len(), 3);
+
+    refuses.store(true, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let shown = &ended.stderr;
+    assert!(shown.contains("stream `items`: 3 of 3 slices could not be read"), "{shown}");
+    assert!(
+        shown.contains("access is refused with status 403, as to every other parent"),
+        "{shown}"
+    );
+    assert!(shown.contains("hint: check what the token or user may read"), "{shown}");
+    assert_eq!(workspace.rows("items"), before);
+
+    refuses.store(false, SeqCst);
+    let asked = server.lines().len();
+    assert_eq!(workspace.run(&yaml, &[], &[]).code, Some(0));
+    assert_eq!(server.lines().len(), asked + 4, "each of them is asked again");
+}
+
+#[test]
+fn a_right_that_is_lost_to_some_parents_only_is_no_failure() {
+    let (server, refuses) = three_projects(|path| Some(if path.contains('3') { 404 } else { 403 }));
+    refuses.store(true, SeqCst);
+
+    let (_, ended) = export(&projects_and_items(&server));
+
+    assert!(ended.stderr.contains("access is lost"), "{}", ended.stderr);
+}
+
+#[test]
+fn rows_of_a_lost_parent_are_deleted_where_it_is_absent_and_never_where_it_is_refused() {
+    let (server, refuses) = three_projects(|path| match path {
+        "/projects/1/items" => Some(403),
+        "/projects/2/items" => Some(404),
+        _ => None,
+    });
+    let yaml = projects_and_items(&server).replace(
+        "partition_by: { column: day }",
+        "partition_by: { column: day }\n    on_gone: delete",
+    );
+    let workspace = Workspace::new();
+    assert_eq!(workspace.run(&yaml, &[], &[]).code, Some(0));
+
+    refuses.store(true, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(table(&workspace, "items", &["project_id"]), json!([[1], [3]]));
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! How much a run asks for, how fast and until when: page sizes that give way, waits that the server
 //! asks for, and budgets that end a run so that the next one goes on.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+
 mod support;
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc, Barrier, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -298,8 +303,8 @@ fn a_wait_longer_than_the_longest_is_not_cut_short() {
 
 #[test]
 fn after_a_long_wait_is_asked_for_nothing_else_is_asked_and_the_next_run_reads_the_rest() {
-    let is_busy = std::sync::Arc::new(AtomicUsize::new(1));
-    let busy = std::sync::Arc::clone(&is_busy);
+    let is_busy = Arc::new(AtomicUsize::new(1));
+    let busy = Arc::clone(&is_busy);
     let server = Server::start(move |request| match request.param("from") {
         Some(from @ ("2024-07-24" | "2024-07-25")) if busy.load(SeqCst) == 1 => {
             let retry_after =
@@ -335,6 +340,75 @@ fn a_wait_on_a_success_is_not_taken() {
 }
 
 const RATE_HEADERS: &str = ", rate_headers: { remaining: X-RateLimit-Remaining, reset: X-RateLimit-Reset, reset_format: delta_s }";
+
+/// What a refusal says of a limit.
+type Limit = fn(Response) -> Response;
+
+/// Two parents with a child each. The child of the second is refused with 403 by `refusal` while
+/// `is_limited` is above 0.
+fn limited_child(refusal: Limit) -> (Server, Arc<AtomicUsize>) {
+    let is_limited = Arc::new(AtomicUsize::new(0));
+    let left = Arc::clone(&is_limited);
+    let server = Server::start(move |request| {
+        let is_limited = || left.fetch_update(SeqCst, SeqCst, |it| it.checked_sub(1)).is_ok();
+        match request.path.as_str() {
+            "/parents" => Response::json(&records([1, 2])),
+            "/parents/2/items" if is_limited() => {
+                refusal(Response::status(403, &json!({ "message": "rate limit exceeded" })))
+            }
+            path => Response::json(&records([if path.contains('2') { 20 } else { 10 }])),
+        }
+    });
+    (server, is_limited)
+}
+
+fn parents_and_items(server: &Server, limits: &str) -> String {
+    let parents = stream("parents", "    request: { path: /parents }");
+    let items = stream(
+        "items",
+        "    slices: { parent: { stream: parents, bind: { id: id } } }
+    request: { path: '/parents/{{ parent.id }}/items' }",
+    );
+    own(server, limits, ", max_delay_secs: 30", &format!("{parents}{items}"))
+}
+
+#[test]
+fn a_403_of_a_rate_limit_is_asked_again_and_no_lost_access() {
+    let refusals: [(&str, Limit); 3] = [
+        ("", |it| it.header("Retry-After", "1")),
+        ("", |it| it.header("Retry-After", "0")),
+        (RATE_HEADERS, |it| {
+            it.header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "1")
+        }),
+    ];
+    for (limits, refusal) in refusals {
+        let (server, is_limited) = limited_child(refusal);
+        is_limited.store(1, SeqCst);
+
+        let (workspace, ended) = run(&parents_and_items(&server, limits), 0);
+
+        assert_eq!(ids(&workspace, "items"), [10, 20]);
+        assert!(!ended.stderr.contains("access is lost"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_403_of_a_rate_limit_that_stays_is_left_for_the_next_run() {
+    let (server, is_limited) = limited_child(|it| it.header("Retry-After", "0"));
+    is_limited.store(usize::MAX, SeqCst);
+    let yaml = parents_and_items(&server, "");
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&yaml, &[], &[]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rate limit exceeded"), "{}", ended.stderr);
+    assert_eq!(ids(&workspace, "items"), [10]);
+
+    is_limited.store(0, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ids(&workspace, "items"), [10, 20]);
+}
 
 /// Two pages; the first uses up what the server gives.
 fn used_up(reset: &'static str) -> Server {
@@ -383,6 +457,58 @@ fn a_limit_that_is_used_up_for_too_long_ends_what_needs_more() {
 
     assert_eq!(server.lines().len(), 1);
     assert!(ended.stderr.contains("to wait 2 h: it resumes at 2"), "{}", ended.stderr);
+}
+
+// ---- Requests at once
+
+/// How many requests come at once after the first eight, which are in flight together, were refused.
+fn at_once_after(refusal: fn() -> Response) -> usize {
+    let (asked, most) = (AtomicUsize::new(0), Arc::<AtomicUsize>::default());
+    let together = Barrier::new(8);
+    let (held, opened, is_open) = <(Mutex<usize>, Condvar, AtomicBool)>::default();
+    let server = Server::start({
+        let most = Arc::clone(&most);
+        move |request| {
+            let turn = asked.fetch_add(1, SeqCst);
+            if turn < 8 {
+                together.wait();
+                return refusal();
+            }
+            // They are held until a fifth has come, or has had the time to.
+            let mut come = held.lock().unwrap();
+            *come += 1;
+            opened.notify_all();
+            if !is_open.load(SeqCst) {
+                let limit = Duration::from_millis(1500);
+                let (come, _) = opened.wait_timeout_while(come, limit, |it| *it < 5).unwrap();
+                if !is_open.swap(true, SeqCst) {
+                    most.store(*come, SeqCst);
+                }
+            }
+            Response::json(&json!([day_record(request.param("from").unwrap_or_default())]))
+        }
+    });
+    let rule = "  responses: [{ when: { body: { path: code, equals: PM.1 } }, then: retry }]\n";
+    let yaml = own(&server, "", SOON, &days().replace("2024-07-21", "2024-07-01"))
+        .replace("max_in_flight: 1", "max_in_flight: 8")
+        .replace("streams:\n", &format!("{rule}streams:\n"));
+    run(&yaml, 0);
+    most.load(SeqCst)
+}
+
+#[test]
+fn a_refusal_of_many_requests_at_once_halves_them_once_whatever_says_so() {
+    let refusals: [fn() -> Response; 4] = [
+        || Response::text(429, ""),
+        || Response::text(403, "").header("Retry-After", "0"),
+        || Response::status(400, &json!({ "code": "PM.1" })),
+        || Response::json(&json!({ "code": "PM.1" })),
+    ];
+    for refusal in refusals {
+        assert_eq!(at_once_after(refusal), 4, "{:?}", refusal());
+    }
+    let broken = || Response::text(502, "");
+    assert!(at_once_after(broken) >= 5, "that it fails says nothing about how many ask");
 }
 
 // ---- Budgets

@@ -37,7 +37,7 @@ pub enum Exhausted {
     /// The server asks to be left alone for longer than a run waits.
     #[error(
         "`{url}` asks with status {status} to wait {}: it resumes at {resumes_at}, and `retry.max_delay_secs` allows {}",
-        Length(*.wait), Length(*.longest)
+        apart(*.wait, *.longest).0, apart(*.wait, *.longest).1
     )]
     Wait {
         /// The URL without its query.
@@ -98,6 +98,13 @@ impl fmt::Display for Length {
             (hours, minutes) => write!(f, "{hours} h {minutes} min"),
         }
     }
+}
+
+/// Two lengths of time for people; exact ones where they would be told alike.
+fn apart(one: Duration, other: Duration) -> (String, String) {
+    let told = (Length(one).to_string(), Length(other).to_string());
+    let exact = |it: Duration| format!("{} s", it.as_secs_f64());
+    if one != other && told.0 == told.1 { (exact(one), exact(other)) } else { told }
 }
 
 /// What is left of the budget of a run.
@@ -305,6 +312,16 @@ mod tests {
             "`u` asks with status 429 to wait 14 h: it resumes at 2024-07-26 02:00:00 UTC, and `retry.max_delay_secs` allows 2 min"
         );
         assert_eq!(budget.take(), Err(err));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_a_little_too_long_is_told_so_that_it_is_seen() {
+        let err = budget(None, None).allow_wait(Duration::from_secs(121), "u", 429, noon());
+
+        assert_eq!(
+            err.unwrap_err().to_string(),
+            "`u` asks with status 429 to wait 121 s: it resumes at 2024-07-25 12:02:01 UTC, and `retry.max_delay_secs` allows 120 s"
+        );
     }
 
     #[tokio::test]

@@ -39,6 +39,9 @@ pub enum ExtractError {
         /// What the server says, with `: ` before it.
         detail: String,
     },
+    /// A parent's slice is refused as those of all other parents are.
+    #[error("access is refused with status 403, as to every other parent that was asked about")]
+    Forbidden,
     /// A redirect leads where a request must not go.
     #[error("`{url}` redirects to `{location}`, {reason}")]
     Redirected {
@@ -122,6 +125,17 @@ impl ExtractError {
         )
     }
 
+    /// Whether the answer, which may be another one later, says that too much is asked for at once: by
+    /// its status, or by a body that a rule of the pipeline knows.
+    pub(super) fn is_throttling(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                matches!(status, 200..=499 | 503) && !matches!(status, 408 | 413 | 425)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the server may have answered with a page that did not arrive.
     pub(super) fn may_have_lost_a_page(&self) -> bool {
         match self {
@@ -160,6 +174,7 @@ impl ExtractError {
             Self::Request(_)
             | Self::Send { .. }
             | Self::Status { .. }
+            | Self::Forbidden
             | Self::Body { .. }
             | Self::NoRecords { .. }
             | Self::Paging(_)

@@ -46,6 +46,7 @@ pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
 pub use request::RequestError;
+pub use respond::Loss;
 pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
 
@@ -118,7 +119,7 @@ pub enum SliceEnd {
         records: u64,
     },
     /// Access to the parent is lost.
-    Gone,
+    Gone(Loss),
     /// A rule of the pipeline says that there is nothing.
     Skipped,
     /// The slice has more than the API gives; these are to be read instead.
@@ -256,7 +257,7 @@ impl Extractor {
             let asked = Asked { stream, slice, ask: &ask, paginator: &paginator };
             let page = match self.page(asked, reader, counters).await {
                 Ok(PageEnd::Page(page)) => page,
-                Ok(PageEnd::Gone) => return SliceEnd::Gone,
+                Ok(PageEnd::Gone(loss)) => return SliceEnd::Gone(loss),
                 Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
                 Err(err) => {
                     let paginator = &mut paginator;
@@ -332,12 +333,14 @@ impl Extractor {
         loop {
             attempts += 1;
             let answer = self.send(&request, counters).await.map_err(ExtractError::Exhausted)?;
-            let asked = answer.as_ref().map_or(Ok(None), |it| self.heed(&request, it, counters));
+            let pause = self.heed(&request, &answer, counters);
+            let asks_to_wait = !matches!(pause, Ok(None));
             let (failure, response) = match answer {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
                 Err(source) => return Err(ExtractError::Send { attempts, source }),
                 Ok(answer) => {
-                    match self.judge(stream, slice, &request, &answer, reader, attempts).await {
+                    let sent = Sent { request: &request, answer: &answer, asks_to_wait, attempts };
+                    match self.judge(stream, slice, sent, reader).await {
                         Ok(end) => return Ok(end),
                         Err(Judged::Final(err)) => return Err(err),
                         Err(Judged::MayPass(err)) => (err, Some(answer)),
@@ -345,16 +348,16 @@ impl Extractor {
                 }
             };
             let status = response.as_ref().map(|it| it.status);
-            if matches!(status, Some(429 | 503)) {
-                self.pace.slow_down();
+            if let Some(answer) = response.filter(|_| failure.is_throttling()) {
+                self.pace.slow_down(answer.turn);
             }
             let shrinks = failure.is_too_much() && paginator.can_shrink();
             let restarts = failure.may_have_lost_a_page() && paginator.is_moved_by_asking();
             if attempts >= retry.max_attempts && !shrinks {
                 return Err(failure);
             }
-            let asked = asked.map_err(ExtractError::Exhausted)?;
-            let wait = asked.unwrap_or_else(|| respond::delay(retry, attempts, fastrand::f64()));
+            let pause = pause.map_err(ExtractError::Exhausted)?;
+            let wait = respond::wait(pause, retry, attempts, fastrand::f64());
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
                 self.budget.rest(wait).await;
@@ -389,6 +392,7 @@ impl Extractor {
                 Ok(answer) => answer,
                 Err(err) => return Ok(Err(err)),
             };
+            answer.turn = turn.number();
             drop(turn);
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if self.auth.is_outdated(&used, &answer, is_second).await {
@@ -406,22 +410,26 @@ impl Extractor {
         &self,
         stream: &StreamPlan,
         slice: &Slice,
-        request: &Request,
-        answer: &Answer,
+        sent: Sent<'_>,
         reader: &R,
-        attempts: u32,
     ) -> Result<PageEnd<R::Output>, Judged> {
+        let Sent { request, answer, asks_to_wait, attempts } = sent;
         let url = request.shown();
+        if let Some(reason) = respond::refused_log_in(answer) {
+            let (status, detail) = (answer.status, format!(": {reason}"));
+            return Err(Judged::Final(ExtractError::Unauthorized { url, status, detail }));
+        }
         let listed = if stream.slices.parent().is_some() { Listed::ByParent } else { Listed::No };
         let rules = || stream.responses.iter().chain(&self.source.responses);
         let outcome = |body: &dyn Fn(&JsonPath) -> Option<serde_json::Value>| {
-            let response = Response { status: answer.status, headers: &answer.headers, body };
+            let (status, headers) = (answer.status, &answer.headers);
+            let response = Response { status, headers, asks_to_wait, body };
             respond::outcome(&response, rules(), listed)
         };
         if !(200..300).contains(&answer.status) {
             let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
             let outcome = outcome(&|path| path.find(body.as_ref()?).cloned());
-            return self.not_a_page(outcome, request, answer, attempts);
+            return self.not_a_page(outcome, sent);
         }
 
         // A page that cannot be read may still match a rule about its status or headers.
@@ -437,7 +445,7 @@ impl Extractor {
             Err(source) => {
                 let outcome = outcome(&|_| None);
                 if outcome != Outcome::Ok {
-                    return self.not_a_page(outcome, request, answer, attempts);
+                    return self.not_a_page(outcome, sent);
                 }
                 if is_web_page(answer) {
                     let detail = title(&self.redactor.redact(&text(&answer.body)));
@@ -446,17 +454,6 @@ impl Extractor {
                     // Where the log-in holds, it is what a proxy says in between.
                     let may_pass = self.has_answered.load(Relaxed);
                     return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
-                }
-                if let Some(reason) =
-                    answer.header("x-seraph-loginreason").filter(|_| answer.body.is_empty())
-                {
-                    // Jira: a failed log-in may be a success without a body (JRA-41559).
-                    let detail = format!(": {reason}");
-                    return Err(Judged::Final(ExtractError::Unauthorized {
-                        url,
-                        status: answer.status,
-                        detail,
-                    }));
                 }
                 let UnreadableBody { mut reason, truncated } = source;
                 if let Cow::Owned(_) = self.redactor.redact(&text(&answer.body)) {
@@ -471,7 +468,7 @@ impl Extractor {
         };
         match outcome(&|path| facts.value(path).cloned()) {
             Outcome::Ok => {}
-            other => return self.not_a_page(other, request, answer, attempts),
+            other => return self.not_a_page(other, sent),
         }
         if let Some(found) = facts.records_missing.clone().filter(|_| answer.status != 204) {
             let path = match &stream.records.shape {
@@ -486,13 +483,8 @@ impl Extractor {
         Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
     }
 
-    fn not_a_page<T>(
-        &self,
-        outcome: Outcome,
-        request: &Request,
-        answer: &Answer,
-        attempts: u32,
-    ) -> Result<PageEnd<T>, Judged> {
+    fn not_a_page<T>(&self, outcome: Outcome, sent: Sent<'_>) -> Result<PageEnd<T>, Judged> {
+        let Sent { request, answer, asks_to_wait: _, attempts } = sent;
         let url = request.shown();
         let status = answer.status;
         let detail = match &answer.explained {
@@ -500,7 +492,7 @@ impl Extractor {
             None => detail(&answer.body, &self.redactor),
         };
         match outcome {
-            Outcome::Gone => Ok(PageEnd::Gone),
+            Outcome::Gone => Ok(PageEnd::Gone(Loss::of(status))),
             Outcome::Skip => Ok(PageEnd::Skipped),
             Outcome::Retry => {
                 Err(Judged::MayPass(ExtractError::Status { url, status, attempts, detail }))
@@ -545,10 +537,19 @@ struct Asked<'a> {
     paginator: &'a Paginator<'a>,
 }
 
+/// A request, and what came back.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    request: &'a Request,
+    answer: &'a Answer,
+    asks_to_wait: bool,
+    attempts: u32,
+}
+
 /// What a request for a page ended with.
 enum PageEnd<T> {
     Page(Box<Page<T>>),
-    Gone,
+    Gone(Loss),
     Skipped,
 }
 

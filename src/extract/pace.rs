@@ -32,6 +32,10 @@ struct State {
     /// Until when the server wants none.
     held_until: Instant,
     in_flight: usize,
+    /// Turns so far.
+    turns: u64,
+    /// The first turn that was taken after the window was made smaller.
+    slowed_at: u64,
     /// How many may be in flight; a fraction that grows slowly.
     window: f64,
 }
@@ -40,6 +44,14 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pace: &'a Pace,
+    number: u64,
+}
+
+impl Turn<'_> {
+    /// Turns that were taken before this one.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Pace {
@@ -53,6 +65,8 @@ impl Pace {
                 next_start: Instant::now(),
                 held_until: Instant::now(),
                 in_flight: 0,
+                turns: 0,
+                slowed_at: 0,
                 window,
             }),
             freed: Notify::new(),
@@ -64,15 +78,15 @@ impl Pace {
     /// Waits for a place and for the request's own start; gives how long that took.
     pub(super) async fn turn(&self) -> (Turn<'_>, Duration) {
         let asked = Instant::now();
-        let start = loop {
+        let (start, number) = loop {
             let freed = self.freed.notified();
-            if let Some(start) = self.take_place() {
-                break start;
+            if let Some(place) = self.take_place() {
+                break place;
             }
             freed.await;
         };
         // From here on the place is held, even if this future is dropped while it sleeps.
-        let turn = Turn { pace: self };
+        let turn = Turn { pace: self, number };
         sleep_until(start).await;
         // Meanwhile the server may have asked for a pause.
         while let Some(later) = self.postponed() {
@@ -81,7 +95,8 @@ impl Pace {
         (turn, asked.elapsed())
     }
 
-    fn take_place(&self) -> Option<Instant> {
+    /// When the request may start, and the number of its turn.
+    fn take_place(&self) -> Option<(Instant, u64)> {
         let mut state = self.lock();
         #[expect(
             clippy::cast_possible_truncation,
@@ -92,9 +107,11 @@ impl Pace {
             return None;
         }
         state.in_flight += 1;
+        let number = state.turns;
+        state.turns += 1;
         let start = state.next_start.max(Instant::now());
         state.next_start = start + self.gap;
-        Some(start)
+        Some((start, number))
     }
 
     fn postponed(&self) -> Option<Instant> {
@@ -115,9 +132,14 @@ impl Pace {
         state.next_start = state.next_start.max(until);
     }
 
-    /// Takes an answer that says "too much": half as many at once.
-    pub(super) fn slow_down(&self) {
+    /// Takes an answer that says "too much": half as many at once. Those that were in flight when this
+    /// was done last say nothing about fewer.
+    pub(super) fn slow_down(&self, turn: u64) {
         let mut state = self.lock();
+        if turn < state.slowed_at {
+            return;
+        }
+        state.slowed_at = state.turns;
         state.window = (state.window / 2.0).max(1.0);
     }
 
@@ -206,10 +228,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_window_halves_and_grows_back_to_what_was_declared() {
+    async fn the_window_halves_once_for_a_round_of_requests_in_flight() {
         let pace = Pace::new(&limits(1000.0, 8));
-        pace.slow_down();
-        pace.slow_down();
+        let mut first = Vec::new();
+        for _ in 0..8 {
+            first.push(pace.turn().await.0);
+        }
+
+        for turn in &first {
+            pace.slow_down(turn.number());
+        }
+        assert!((pace.lock().window - 4.0).abs() < f64::EPSILON);
+
+        drop(first);
+        let (later, _) = pace.turn().await;
+        pace.slow_down(later.number());
+        assert!((pace.lock().window - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_halves_and_and_grows_back_to_what_was_declared() {
+        let pace = Pace::new(&limits(1000.0, 8));
+        pace.slow_down(0);
+        pace.slow_down(0);
         assert!((pace.lock().window - 2.0).abs() < f64::EPSILON);
 
         for _ in 0..100 {

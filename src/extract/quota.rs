@@ -27,10 +27,10 @@ pub(super) fn asked_wait(
     retry_after(status, headers, now).max(declared.and_then(|it| used_up(it, headers, now)))
 }
 
-/// What `Retry-After` asks for, as seconds or as a date (RFC 9110, 10.2.3). It counts on 429 and
-/// 503 only: Jira sends it on successes, too.
+/// What `Retry-After` asks for, as seconds or as a date (RFC 9110, 10.2.3). It counts on 429, 503
+/// and the 403 that some servers refuse too many requests with: Jira sends it on successes, too.
 fn retry_after(status: u16, headers: &Headers, now: SystemTime) -> Option<Duration> {
-    if status != 429 && status != 503 {
+    if !matches!(status, 403 | 429 | 503) {
         return None;
     }
     let value = header(headers, "retry-after")?;
@@ -129,8 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_counts_on_429_and_503_only() {
-        for status in [200, 301, 400, 500, 502, 504] {
+    fn retry_after_counts_on_refusals_only() {
+        for status in [403, 429, 503] {
+            check(None, status, &[("retry-after", "7")], Some(7));
+        }
+        for status in [200, 301, 400, 404, 410, 500, 502, 504] {
             check(None, status, &[("retry-after", "7")], None);
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
                     clean(url);
                     clean(reason);
                 }
-                LogInError::Status { url, status: _, detail } => {
+                LogInError::Status { url, status: _, detail, wait: _ } => {
                     clean(url);
                     clean(detail);
                 }
@@ -87,6 +87,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         ExtractError::Short { expected: _, found: _ }
         | ExtractError::Moved { from: _, to: _ }
         | ExtractError::Capped { total: _ }
+        | ExtractError::Forbidden
         | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}
     }

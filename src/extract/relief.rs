@@ -9,8 +9,8 @@ use std::{
 use tracing::warn;
 
 use super::{
-    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, Paginator, Request, Shrunk, Slice,
-    quota, redact,
+    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, LogInError, Paginator, Request,
+    SendError, Shrunk, Slice, quota, redact,
 };
 
 /// A page that did not come, and where the slice stood.
@@ -31,11 +31,11 @@ pub(super) enum Relief {
 }
 
 impl Extractor {
-    /// Lets all requests wait where an answer asks for it; gives how long.
+    /// Lets all requests wait where an answer asks for it, that to a log-in, too; gives how long.
     pub(super) fn heed(
         &self,
         request: &Request,
-        answer: &Answer,
+        answer: &Result<Answer, SendError>,
         counters: &Counters,
     ) -> Result<Option<Duration>, Exhausted> {
         #[expect(
@@ -44,14 +44,22 @@ impl Extractor {
         )]
         let now = SystemTime::now();
         let declared = self.source.limits.rate_headers.as_ref();
-        let asked = quota::asked_wait(declared, answer.status, &answer.headers, now);
+        let (url, status, asked) = match answer {
+            Ok(Answer { status, headers, .. }) => {
+                (request.shown(), *status, quota::asked_wait(declared, *status, headers, now))
+            }
+            Err(SendError::LogIn(err @ LogInError::Status { url, status, wait, .. })) => {
+                (url.clone(), *status, wait.filter(|_| err.may_pass()))
+            }
+            Err(_) => return Ok(None),
+        };
         let Some(wait) = asked.filter(|it| !it.is_zero()) else { return Ok(asked) };
-        let url = self.redactor.redact(&request.shown()).into_owned();
-        let resumes_at = self.budget.allow_wait(wait, &url, answer.status, now.into())?;
+        let url = self.redactor.redact(&url).into_owned();
+        let resumes_at = self.budget.allow_wait(wait, &url, status, now.into())?;
         self.pace.hold(wait);
         let seconds = u64::try_from(resumes_at.0.timestamp()).unwrap_or_default();
         counters.resumes_at.fetch_max(seconds, Relaxed);
-        warn!(url, status = answer.status, "rate limit: resumes at {resumes_at}");
+        warn!(url, status, "rate limit: resumes at {resumes_at}");
         Ok(asked)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::send::Answer;
 use crate::plan::{JsonPath, Outcome, ResponseRule, RetryPlan};
 
 /// The first wait; it doubles with each try.
@@ -19,12 +20,30 @@ pub(super) enum Listed {
     No,
 }
 
+/// How access to a parent is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It is refused (401, 403), which says nothing about what is there.
+    Refused,
+    /// There is nothing any more (404, 410, or what a rule of the pipeline says so about).
+    Absent,
+}
+
+impl Loss {
+    /// What a status says.
+    pub(super) fn of(status: u16) -> Self {
+        if matches!(status, 401 | 403) { Self::Refused } else { Self::Absent }
+    }
+}
+
 /// A response, as far as rules look at it.
 pub(super) struct Response<'a> {
     /// The HTTP status.
     pub status: u16,
     /// Names in lower case.
     pub headers: &'a [(String, String)],
+    /// Whether it asks to wait, so that it refuses the moment and not the thing.
+    pub asks_to_wait: bool,
     /// The value at a path of the body.
     pub body: &'a dyn Fn(&JsonPath) -> Option<Value>,
 }
@@ -36,7 +55,11 @@ pub(super) fn outcome<'a>(
     listed: Listed,
 ) -> Outcome {
     let matching = rules.into_iter().find(|it| matches(it, response));
-    matching.map_or_else(|| default(response.status, listed), |it| it.then)
+    match matching.map_or_else(|| default(response, listed), |it| it.then) {
+        // Lost access would be believed for good.
+        Outcome::Gone if response.asks_to_wait => Outcome::Retry,
+        outcome => outcome,
+    }
 }
 
 fn matches(rule: &ResponseRule, response: &Response<'_>) -> bool {
@@ -60,18 +83,47 @@ fn same(found: &Value, wanted: &Value) -> bool {
     found == wanted || crate::plan::value_text(found) == crate::plan::value_text(wanted)
 }
 
-fn default(status: u16, listed: Listed) -> Outcome {
-    match status {
+fn default(response: &Response<'_>, listed: Listed) -> Outcome {
+    match response.status {
         200..=299 => Outcome::Ok,
+        403 if response.asks_to_wait => Outcome::Retry,
         403 | 404 | 410 if listed == Listed::ByParent => Outcome::Gone,
         408 | 425 | 429 | 500 | 502..=504 | 520..=524 => Outcome::Retry,
         _ => Outcome::Fail,
     }
 }
 
-/// How long to wait before the next try, where the server does not say it: exponential with full jitter,
-/// `random` being uniform in `0.0..1.0`.
-pub(super) fn delay(retry: &RetryPlan, failures: u32, random: f64) -> Duration {
+/// How long to wait before the next try: what the server asks for, but no shorter than without it,
+/// since "now" is asked for by clocks that differ, too.
+pub(super) fn wait(
+    asked: Option<Duration>,
+    retry: &RetryPlan,
+    failures: u32,
+    random: f64,
+) -> Duration {
+    asked.unwrap_or_default().max(delay(retry, failures, random))
+}
+
+/// Why Jira does not log in whoever asks. Asking again would lock the account for longer.
+///
+/// - After wrong passwords it wants a CAPTCHA to be answered: a 403, which says where.
+/// - A failed log-in may be a success without a body (JRA-41559); the other reasons for one (`OK`,
+///   `OUT`) are none.
+pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
+    match answer.status {
+        401 | 403 => answer.header("x-authentication-denied-reason"),
+        200..=299 if answer.body.is_empty() => {
+            let refusals =
+                ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
+            let reason = answer.header("x-seraph-loginreason")?;
+            refusals.iter().any(|it| reason.contains(it)).then_some(reason)
+        }
+        _ => None,
+    }
+}
+
+/// Exponential with full jitter, `random` being uniform in `0.0..1.0`.
+fn delay(retry: &RetryPlan, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(20);
     let ceiling = (FIRST_DELAY * 2u32.pow(doublings)).min(retry.max_delay);
     ceiling.mul_f64(random)
@@ -101,8 +153,21 @@ mod tests {
             rule(None, Some(("code", json!(7))), Outcome::Skip),
         ];
         let find = |path: &JsonPath| path.find(body).cloned();
-        let response = Response { status, headers: &[], body: &find };
+        let response = Response { status, headers: &[], asks_to_wait: false, body: &find };
         assert_eq!(outcome(&response, &rules, listed), expected, "{status} {body}");
+    }
+
+    #[test]
+    fn a_refusal_that_asks_to_wait_is_asked_again_and_no_lost_access() {
+        let busy = |status| Response { status, headers: &[], asks_to_wait: true, body: &|_| None };
+        let gone = [rule(None, None, Outcome::Gone)];
+        for listed in [Listed::ByParent, Listed::No] {
+            assert_eq!(outcome(&busy(403), &[], listed), Outcome::Retry);
+            assert_eq!(outcome(&busy(400), &gone, listed), Outcome::Retry);
+            assert_eq!(outcome(&busy(200), &[], listed), Outcome::Ok);
+        }
+        assert_eq!(outcome(&busy(404), &[], Listed::ByParent), Outcome::Retry);
+        assert_eq!(outcome(&busy(404), &[], Listed::No), Outcome::Fail);
     }
 
     #[test]
@@ -129,6 +194,19 @@ mod tests {
             check(status, &json!({}), Listed::No, Outcome::Retry);
         }
         check(501, &json!({}), Listed::No, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_shorter_wait_switches_no_backoff_off() {
+        let retry = RetryPlan { max_attempts: 8, max_delay: Duration::from_secs(30) };
+        let wait = |asked| wait(asked, &retry, 5, 0.5);
+        let seconds = |it| Some(Duration::from_secs(it));
+
+        // Half of 500 ms, doubled four times.
+        assert_eq!(wait(None), Duration::from_secs(4));
+        assert_eq!(wait(seconds(0)), Duration::from_secs(4));
+        assert_eq!(wait(seconds(3)), Duration::from_secs(4));
+        assert_eq!(wait(seconds(5)), Duration::from_secs(5));
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(super) struct Answer {
     pub body: Bytes,
     /// What the way to log in has to say about a refusal.
     pub explained: Option<String>,
+    /// The turn of its request, see [`Turn`](super::pace::Turn).
+    pub turn: u64,
 }
 
 impl Answer {
@@ -242,7 +244,7 @@ impl Sender {
                 break;
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), explained: None })
+        Ok(Answer { status, headers, body: body.freeze(), explained: None, turn: 0 })
     }
 }
 

@@ -1,6 +1,9 @@
 //! The slices of one stream: a few at a time until there are no more, and how each of them ended.
 
-use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::atomic::Ordering::Relaxed,
+};
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -15,7 +18,8 @@ use super::{
 use crate::{
     error::chain,
     extract::{
-        ExtractError, Extractor, Horizon, ParentValues, Slice, SliceEnd, Stopped, Verdict, slices,
+        ExtractError, Extractor, Horizon, Loss, ParentValues, Slice, SliceEnd, Stopped, Verdict,
+        slices,
     },
     load::{Scope, ScopeValue, Spooled, SpooledEnd, WriteError},
     plan::{OnGone, ScopeSource, SlicesPlan, StreamPlan},
@@ -23,6 +27,9 @@ use crate::{
 
 /// Errors and lost parents that a report names; the rest is counted.
 const NAMED: usize = 100;
+
+/// Parents without which a refusal of all says nothing about the rights of a token.
+const FEWEST_REFUSED: usize = 3;
 
 /// How the slices of a stream ended.
 #[derive(Debug, Default)]
@@ -47,6 +54,22 @@ pub(super) struct SliceTally {
     pub(super) pending: Vec<ParentValues>,
     /// Whether slices were not started, because the user stops the run.
     pub(super) is_cut: bool,
+    heard: Heard,
+}
+
+/// What the source has said about slices.
+#[derive(Debug)]
+enum Heard {
+    /// That these, which are of parents, are refused, and nothing else.
+    Refusals(Vec<Slice>),
+    /// Something else.
+    More,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self::Refusals(Vec::new())
+    }
 }
 
 impl SliceTally {
@@ -54,6 +77,14 @@ impl SliceTally {
     fn keep(&mut self, scope: Option<Scope>) {
         self.has_unread_without_scope |= scope.is_none();
         self.unread.extend(scope);
+    }
+
+    /// The slices that were refused, where that is all that the source has said about several
+    /// parents: nothing tells this from a token that has lost its rights.
+    fn all_refused(&mut self) -> Vec<Slice> {
+        let Heard::Refusals(refused) = std::mem::take(&mut self.heard) else { return Vec::new() };
+        let parents: HashSet<_> = refused.iter().map(|it| &it.context.parent).collect();
+        if parents.len() < FEWEST_REFUSED { Vec::new() } else { refused }
     }
 }
 
@@ -150,6 +181,11 @@ impl SliceLoop<'_> {
                 }
             }
         }
+        for slice in tally.all_refused() {
+            tally.counts.gone -= 1;
+            tally.gone.clear();
+            self.note_failure(&mut tally, slice, ExtractError::Forbidden);
+        }
         tally.counts.total = progress.slices.load(Relaxed);
         tally
     }
@@ -201,6 +237,15 @@ impl SliceLoop<'_> {
     fn note(&self, tally: &mut SliceTally, ended: Ended) -> Option<[Slice; 2]> {
         let Ended { slice, end, rejected } = ended;
         let scope = || scope(self.stream, &slice);
+        if matches!(
+            end,
+            SliceEnd::Read { .. }
+                | SliceEnd::Skipped
+                | SliceEnd::Split(_)
+                | SliceEnd::Gone(Loss::Absent)
+        ) {
+            tally.heard = Heard::More;
+        }
         let counts = &mut tally.counts;
         match end {
             SliceEnd::Read { verdict, .. } => {
@@ -217,15 +262,21 @@ impl SliceLoop<'_> {
                     tally.keep(scope());
                 }
             }
-            SliceEnd::Gone => {
+            SliceEnd::Gone(loss) => {
                 counts.gone += 1;
                 warn!(slice = %slice.id, "access is lost");
-                match self.stream.on_gone {
-                    OnGone::Keep => tally.keep(scope()),
-                    OnGone::Delete => tally.read.extend(scope()),
+                match (self.stream.on_gone, loss) {
+                    (OnGone::Delete, Loss::Absent) => tally.read.extend(scope()),
+                    // What may not be seen may still be there.
+                    (OnGone::Delete, Loss::Refused) | (OnGone::Keep, _) => tally.keep(scope()),
                 }
                 if tally.gone.len() < NAMED {
-                    tally.gone.push(slice.id);
+                    tally.gone.push(slice.id.clone());
+                }
+                if let Heard::Refusals(refused) = &mut tally.heard
+                    && self.stream.slices.parent().is_some()
+                {
+                    refused.push(slice);
                 }
             }
             SliceEnd::Skipped => {

@@ -1,5 +1,7 @@
 //! Why a request could not be logged in.
 
+use std::time::Duration;
+
 /// A credential that cannot be put into a header.
 #[derive(Debug, thiserror::Error)]
 #[error("the credential for `{header}` has characters that a header cannot carry")]
@@ -29,6 +31,8 @@ pub enum LogInError {
         status: u16,
         /// What the server says, with `: ` before it and without credentials.
         detail: String,
+        /// How long it asks to be left alone.
+        wait: Option<Duration>,
     },
     /// Its answer has no token where it should be.
     #[error("the answer of `{url}` gives no token: {reason}")]

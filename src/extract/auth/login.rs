@@ -110,6 +110,7 @@ mod tests {
             headers: headers.collect(),
             body: body.to_string().into(),
             explained: None,
+            turn: 0,
         }
     }
 

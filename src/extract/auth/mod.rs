@@ -30,6 +30,7 @@ use self::{
     token::{Granted, TokenSource},
 };
 use super::{
+    quota,
     redact::detail,
     request::Request,
     send::{Answer, SendError, Sender, Wire},
@@ -199,7 +200,8 @@ impl Auth {
         let status = answer.status;
         if !(200..300).contains(&status) {
             let detail = detail(&answer.body, &self.redactor);
-            return Err(LogInError::Status { url, status, detail });
+            let wait = quota::asked_wait(None, status, &answer.headers, now().into());
+            return Err(LogInError::Status { url, status, detail, wait });
         }
         let granted = match way {
             TokenWay::Login(plan) => login::read(plan, &answer, now()),

@@ -132,7 +132,7 @@ mod tests {
 
     fn answer(body: &Value) -> Answer {
         let body = body.to_string().into();
-        Answer { status: 200, headers: Vec::new(), body, explained: None }
+        Answer { status: 200, headers: Vec::new(), body, explained: None, turn: 0 }
     }
 
     #[test]

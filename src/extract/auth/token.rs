@@ -203,7 +203,8 @@ mod tests {
 
     /// Whether a request gets a token where the log-in answers with a status.
     async fn survives(source: &TokenSource, status: u16) -> bool {
-        let refused = LogInError::Status { url: String::new(), status, detail: String::new() };
+        let refused =
+            LogInError::Status { url: String::new(), status, detail: String::new(), wait: None };
         source.get(async |_| Err(refused)).await.is_ok()
     }
 
@@ -237,7 +238,12 @@ mod tests {
         let attempt = || {
             source.get(async |_| {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Err(LogInError::Status { url: String::new(), status, detail: String::new() })
+                Err(LogInError::Status {
+                    url: String::new(),
+                    status,
+                    detail: String::new(),
+                    wait: None,
+                })
             })
         };
         let (first, second) = tokio::join!(attempt(), attempt());

@@ -171,7 +171,7 @@ mod tests {
         let body =
             json!({ "iamToken": "t1.9euelZ", "expiresAt": "2024-07-25T23:59:59.535215444Z" });
         let body = body.to_string().into();
-        let answer = Answer { status: 200, headers: Vec::new(), body, explained: None };
+        let answer = Answer { status: 200, headers: Vec::new(), body, explained: None, turn: 0 };
 
         let granted = read(&answer, now()).unwrap();
 

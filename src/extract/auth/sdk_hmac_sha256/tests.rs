@@ -177,6 +177,7 @@ fn refusal(message: &str, date: Option<&str>) -> Answer {
         headers: headers.into_iter().collect(),
         body: body.to_string().into(),
         explained: None,
+        turn: 0,
     }
 }
 
