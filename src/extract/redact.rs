@@ -77,6 +77,8 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         ExtractError::Short { expected: _, found: _ }
         | ExtractError::Moved { from: _, to: _ }
         | ExtractError::Capped { total: _ }
+        | ExtractError::SameTotal { total: _ }
+        | ExtractError::Endless { total: _, cuts: _ }
         | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}
     }
