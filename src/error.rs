@@ -358,6 +358,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         ExtractError::Capped { .. } => {
             "cut the stream into smaller slices, such as shorter windows or one slice a project"
         }
+        ExtractError::SameTotal { .. } | ExtractError::Endless { .. } => {
+            "the total may not follow the window: check that the window's parameters and `total` are those that the API documents, or leave `total` out"
+        }
         ExtractError::Short { .. } | ExtractError::Moved { .. } => {
             "records moved while they were read: run again, or cut the stream into smaller slices"
         }

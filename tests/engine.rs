@@ -916,12 +916,12 @@ fn windows_are_cut_in_two_until_the_api_gives_all_of_one() {
         [
             "0..12 from 0",
             "0..6 from 0",
-            "6..12 from 0",
-            "6..12 from 2",
             "0..3 from 0",
             "0..3 from 2",
             "3..6 from 0",
             "3..6 from 2",
+            "6..12 from 0",
+            "6..12 from 2",
         ]
     );
     let slices = &ended.report()["streams"][0]["slices"];

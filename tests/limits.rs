@@ -77,6 +77,71 @@ fn up_to(last: u64) -> Vec<u64> {
     (1..=last).collect()
 }
 
+// ---- Totals that are too large
+
+/// A stream of one window of some years, cut as finely as a second.
+fn years(server: &Server, paginate: &str) -> String {
+    let lines = format!(
+        "    slices: {{ window: {{ from: 2014-01-01, format: rfc3339, start_param: from, end_param: to }} }}
+    request: {{ path: /items }}
+    records: items
+    paginate: {{ page: {{ {paginate} }} }}"
+    );
+    own(server, "", SOON, &stream("items", &lines))
+}
+
+const BLIND: &str = "hint: the total may not follow the window";
+
+#[test]
+fn a_total_that_is_the_same_in_every_window_fails_by_name_instead_of_being_cut_for_ever() {
+    let server = Server::start(|_| Response::json(&json!({ "items": [], "total": 1 })));
+
+    let (_, ended) = run(&years(&server, "total: total"), 4);
+
+    assert!(
+        ended.stderr.contains("the API says 1 records here and in a window twice as long"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains(BLIND), "{}", ended.stderr);
+    assert_eq!(server.lines().len(), 6, "the window and its halves, twice each");
+}
+
+#[test]
+fn a_total_that_is_one_too_large_in_every_window_is_not_followed_for_ever() {
+    // Two records a month for eight years, and one more that never comes.
+    let days: Vec<String> = (0..8 * 12 * 2)
+        .map(|it| format!("{}-{:02}-{:02}", 2015 + it / 24, it / 2 % 12 + 1, it % 2 * 14 + 1))
+        .collect();
+    let server = Server::start(move |request| {
+        let window = request.param("from").unwrap()..=request.param("to").unwrap();
+        let found = days.iter().enumerate().filter(|(_, day)| window.contains(&day.as_str()));
+        let items: Vec<_> = found.map(|(id, day)| json!({ "id": id, "day": day })).collect();
+        let items = if request.number("page") > 1 { Vec::new() } else { items };
+        let total = items.len() + 1;
+        Response::json(&json!({ "items": items, "total": total }))
+    });
+
+    let (_, ended) = run(&years(&server, "total: total"), 4);
+
+    assert!(ended.stderr.contains(BLIND), "{}", ended.stderr);
+    // 64 cuts make 129 windows, of two pages each, read twice.
+    assert!(server.lines().len() <= 516, "{}", server.lines().len());
+}
+
+#[test]
+fn a_cap_that_every_window_runs_into_is_not_followed_for_ever() {
+    let server =
+        Server::start(|_| Response::json(&json!({ "items": records([1, 2]), "total": 10_000 })));
+
+    let (_, ended) = run(&years(&server, "total: total, cap: 10000"), 4);
+
+    // Windows are followed to the shortest that the API can say before cuts are given up.
+    assert!(ended.stderr.contains("the API counts 10000 records here"), "{}", ended.stderr);
+    // 500 cuts make 1 001 windows.
+    assert_eq!(server.lines().len(), 1001);
+}
+
 // ---- Pages that are too large
 
 type Refusal = fn() -> Response;

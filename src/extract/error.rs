@@ -107,6 +107,24 @@ pub enum ExtractError {
         /// The API's own total.
         total: u64,
     },
+    /// Records are missing of a total that was that of a longer window, too.
+    #[error(
+        "the API says {total} records here and in a window twice as long, and not all of them came"
+    )]
+    SameTotal {
+        /// The API's own total.
+        total: u64,
+    },
+    /// Windows were cut again and again, and what the API says still does not add up.
+    #[error(
+        "the API says {total} records after {cuts} cuts of one slice, and it still does not add up"
+    )]
+    Endless {
+        /// The API's own total for the last of the parts.
+        total: u64,
+        /// Cuts for the same reason.
+        cuts: u32,
+    },
     /// Nothing more is asked in this run.
     #[error(transparent)]
     Exhausted(Exhausted),
@@ -181,6 +199,8 @@ impl ExtractError {
             | Self::Short { .. }
             | Self::Moved { .. }
             | Self::Capped { .. }
+            | Self::SameTotal { .. }
+            | Self::Endless { .. }
             | Self::Exhausted(_) => false,
         }
     }

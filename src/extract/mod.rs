@@ -29,6 +29,7 @@ mod request;
 mod respond;
 mod send;
 mod slice;
+mod split;
 
 use std::{
     borrow::Cow,
@@ -144,9 +145,6 @@ pub struct Extractor {
     stop: tokio::sync::Notify,
 }
 
-/// How often a slice is read again whose records did not add up.
-const MAX_READINGS: u32 = 3;
-
 impl Extractor {
     /// Sets up the connection to a plan's source; nothing is sent yet.
     pub fn new(plan: &Plan) -> Result<Self, ExtractError> {
@@ -220,23 +218,10 @@ impl Extractor {
                 SliceEnd::Failed(err) => SliceEnd::Failed(redact::redacted(err, &self.redactor)),
                 other => other,
             };
-            let err = match end {
-                SliceEnd::Read { verdict: Verdict::Short { expected, found }, .. } => {
-                    ExtractError::Short { expected, found }
-                }
-                SliceEnd::Read { verdict: Verdict::Moved { from, to }, .. } => {
-                    ExtractError::Moved { from, to }
-                }
-                _ => return end,
-            };
-            // Records that moved between pages while they were read are found by a smaller window,
-            // or by reading again.
-            warn!(slice = %slice.id, reading, "{err}");
-            if let Some(halves) = slice.split() {
-                return SliceEnd::Split(Box::new(halves));
-            }
-            if reading == MAX_READINGS {
-                return SliceEnd::Failed(err);
+            // Records that moved between pages while they were read are found by reading again, or
+            // by a smaller window.
+            if let Some(end) = split::settle(slice, end, reading) {
+                return end;
             }
             reading += 1;
         }
@@ -284,12 +269,7 @@ impl Extractor {
             });
             let (next, news) = match step {
                 Ok(Step::Next(next, news)) => (next, news),
-                Ok(Step::Capped(total)) => {
-                    return match slice.split() {
-                        Some(halves) => SliceEnd::Split(Box::new(halves)),
-                        None => SliceEnd::Failed(ExtractError::Capped { total }),
-                    };
-                }
+                Ok(Step::Capped(total)) => return split::capped(slice, total),
                 Err(err) => {
                     // As many records as a page has came before it: they moved, it is no loop.
                     let moved = ledger.moved().filter(|_| err.is_repetition());

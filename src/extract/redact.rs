@@ -88,6 +88,8 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         | ExtractError::Moved { from: _, to: _ }
         | ExtractError::Capped { total: _ }
         | ExtractError::Forbidden
+        | ExtractError::SameTotal { total: _ }
+        | ExtractError::Endless { total: _, cuts: _ }
         | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}
     }

@@ -14,6 +14,7 @@ use std::{
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 
+use super::split::Lineage;
 use crate::plan::{
     Placement, SliceContext, SlicesPlan, WindowFormat, WindowParams, WindowPlan, WindowStart,
     value_text,
@@ -29,6 +30,7 @@ pub struct Slice {
     /// Parameters that the slice itself puts into each request.
     pub params: Vec<(Placement, Value)>,
     window: Option<Window>,
+    pub(super) lineage: Lineage,
 }
 
 /// The values of one parent row by the names that they are bound to.
@@ -112,11 +114,14 @@ pub fn slices(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues) -> Ve
         context: SliceContext::default(),
         params: Vec::new(),
         window: None,
+        lineage: Lineage::default(),
     };
     let mut slices = expand(plan, horizon, parent, &whole);
     let mut names = BTreeSet::new();
     names_of(plan, &mut names);
     for slice in &mut slices {
+        // It is cut by itself.
+        slice.lineage = Lineage::default();
         // What only another part of a union has a value for is nothing here, which leaves the
         // parameters that name it out.
         for name in &names {

@@ -163,7 +163,10 @@ impl SliceLoop<'_> {
             tokio::select! {
                 Some(ended) = active.next() => {
                     if let Some(halves) = self.note(&mut tally, ended) {
-                        waiting.extend(halves);
+                        // Before other slices, or parts of parts would pile up.
+                        for half in halves.into_iter().rev() {
+                            waiting.push_front(half);
+                        }
                     }
                 }
                 parent = next_parent, if waiting.len() < *at_once => {
