@@ -4,7 +4,10 @@
 //! The end is told by the strongest signal that the API gives: a flag, a number of pages, a total,
 //! a missing token; only where none of these is declared by an empty page.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use serde_json::Value;
 use thiserror::Error;
@@ -57,6 +60,15 @@ pub enum StuckPaging {
         /// The token.
         token: String,
     },
+    /// What leads to the next page is too long to be one.
+    #[error("the token of the next page has {bytes} bytes, more than {LONGEST_TOKEN}")]
+    LongToken {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Page after page is empty, and each one leads to another.
+    #[error("the last {MOST_EMPTY_PAGES} pages were empty, and the API says that more follows")]
+    OnlyEmptyPages,
     /// The API says that there is more, but gives nothing to go on with.
     #[error("page {page} is empty, although the API says that more follows")]
     EmptyPage {
@@ -89,6 +101,11 @@ pub enum StuckPaging {
     },
 }
 
+/// The bytes of a token or URL that leads to a page, at most.
+const LONGEST_TOKEN: usize = 64 << 10;
+/// Pages without a record that may follow each other; some APIs filter what they have paged.
+const MOST_EMPTY_PAGES: u64 = 1_000;
+
 impl StuckPaging {
     /// Whether a page had nothing new.
     pub(super) fn is_repetition(&self) -> bool {
@@ -105,7 +122,10 @@ pub(super) struct Paginator<'a> {
     /// Records read, repetitions included: what an offset counts.
     returned: u64,
     size: Option<u64>,
-    tokens: HashSet<String>,
+    /// Of the tokens so far, what tells them apart.
+    tokens: HashSet<(u64, u64)>,
+    /// Pages without a record since the last that had one.
+    empty_pages: u64,
     /// Whether two tokens in a row were different: then each one leads to one page.
     has_new_tokens: Option<bool>,
     last_token: Option<Value>,
@@ -124,6 +144,7 @@ impl<'a> Paginator<'a> {
             returned: 0,
             size,
             tokens: HashSet::new(),
+            empty_pages: 0,
             has_new_tokens: None,
             last_token: None,
         }
@@ -217,6 +238,10 @@ impl<'a> Paginator<'a> {
     }
 
     fn next(&mut self, facts: &PageFacts, headers: &Headers) -> Result<Next, StuckPaging> {
+        self.empty_pages = if facts.records == 0 { self.empty_pages + 1 } else { 0 };
+        if self.empty_pages >= MOST_EMPTY_PAGES {
+            return Err(StuckPaging::OnlyEmptyPages);
+        }
         let ask = match &self.plan.scheme {
             PageScheme::Single => return Ok(Next::End),
             PageScheme::Number { param, start } => {
@@ -331,7 +356,17 @@ impl<'a> Paginator<'a> {
     }
 
     fn unseen(&mut self, token: &str) -> Result<(), StuckPaging> {
-        if self.tokens.insert(token.to_owned()) {
+        let bytes = token.len();
+        if bytes > LONGEST_TOKEN {
+            return Err(StuckPaging::LongToken { bytes });
+        }
+        // Tokens may be long, and pages many.
+        let hash = |seed: u64| {
+            let mut hasher = DefaultHasher::new();
+            (seed, token).hash(&mut hasher);
+            hasher.finish()
+        };
+        if self.tokens.insert((hash(0), hash(1))) {
             return Ok(());
         }
         Err(StuckPaging::RepeatedToken { token: token.to_owned() })

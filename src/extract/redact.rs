@@ -81,6 +81,8 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             StuckPaging::NotANumber { name: _, value } => shorten(value),
             StuckPaging::RepeatedPage { page: _ }
             | StuckPaging::EmptyPage { page: _ }
+            | StuckPaging::LongToken { bytes: _ }
+            | StuckPaging::OnlyEmptyPages
             | StuckPaging::NoLastRecord { page: _, field: _ }
             | StuckPaging::BeyondLargestOffset { offset: _, max: _ } => {}
         },

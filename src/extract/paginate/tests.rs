@@ -347,3 +347,39 @@ fn a_link_of_any_seed_of_the_fuzzer_is_a_part_of_its_header() {
     }
     assert!(found >= 3, "{found}");
 }
+
+#[test]
+fn a_token_that_is_as_long_as_a_page_is_refused_by_its_length() {
+    let plan = token(Signal::Body(path("next")));
+    let longest = "x".repeat(64 << 10);
+    let after = format!("after={longest}");
+
+    check(&plan, &[page(1, &json!({ "next": longest }))], &["", &after]);
+    let longer = page(1, &json!({ "next": longest + "x" }));
+    check(&plan, &[longer], &["", "the token of the next page has 65537 bytes, more than 65536"]);
+}
+
+#[test]
+fn pages_without_records_are_not_followed_for_ever() {
+    let scheme = PageScheme::Token {
+        from: Signal::Header("x-scroll-id".into()),
+        param: param("scrollId"),
+        end_on_empty_page: false,
+        may_repeat: true,
+    };
+    let plan = PaginatePlan { scheme, ..PaginatePlan::default() };
+    let with = |records| {
+        let mut page = with_header("x-scroll-id", "s1");
+        page.0.records = records;
+        page
+    };
+    // What is between them starts the count anew.
+    let mut pages = vec![with(0); 999];
+    pages.push(with(2));
+    pages.extend(vec![with(0); 1_000]);
+    let mut expected = vec![""];
+    expected.extend(vec!["scrollId=s1"; 1_999]);
+    expected.push("the last 1000 pages were empty, and the API says that more follows");
+
+    check(&plan, &pages, &expected);
+}
