@@ -358,6 +358,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         ExtractError::Capped { .. } => {
             "cut the stream into smaller slices, such as shorter windows or one slice a project"
         }
+        ExtractError::TooMuchHeld { .. } => {
+            "make the windows of the stream shorter, give its `write` a key, so that rows need not be kept, or allow more with `--memory-mb`"
+        }
         ExtractError::SameTotal { .. } | ExtractError::Endless { .. } => {
             "the total may not follow the window: check that the window's parameters and `total` are those that the API documents, or leave `total` out"
         }

@@ -1576,3 +1576,23 @@ fn what_is_told_of_rows_that_the_source_lost_is_what_became_of_them() {
         assert_eq!(notes_without(gone, deletes, command), (Some(code), notes), "{gone} {deletes}");
     }
 }
+
+#[test]
+fn a_slice_without_a_key_that_never_ends_fails_by_name_instead_of_filling_the_memory() {
+    let server = Server::start(|request| {
+        let page = request.number("page");
+        let text = "x".repeat(500_000);
+        Response::json(&json!([{ "id": page, "day": "2024-07-25", "text": text }]))
+    });
+    let yaml = items(&server, "    request: { path: / }\n    paginate: { page: { param: page } }")
+        .replace("write: { merge: { key: [id] } }", "write: { replace: all }")
+        .replace("unknown_fields: ignore", "unknown_fields: keep");
+
+    let workspace = Workspace::new();
+    let ended = workspace.run(&yaml, &["--memory-mb", "2"], &[]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the slice has more than 2 MiB of rows"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: make the windows"), "{}", ended.stderr);
+    assert!(server.lines().len() < 20, "{}", server.lines().len());
+}

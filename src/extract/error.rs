@@ -125,6 +125,12 @@ pub enum ExtractError {
         /// Cuts for the same reason.
         cuts: u32,
     },
+    /// A slice of a stream without a key is more than can be kept until it has ended.
+    #[error("the slice has more than {} MiB of rows, which are kept in memory until it ends", limit >> 20)]
+    TooMuchHeld {
+        /// The largest number of bytes.
+        limit: usize,
+    },
     /// Nothing more is asked in this run.
     #[error(transparent)]
     Exhausted(Exhausted),
@@ -201,6 +207,7 @@ impl ExtractError {
             | Self::Capped { .. }
             | Self::SameTotal { .. }
             | Self::Endless { .. }
+            | Self::TooMuchHeld { .. }
             | Self::Exhausted(_) => false,
         }
     }

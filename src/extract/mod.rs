@@ -90,7 +90,7 @@ pub trait PageReader: Send + Sync {
         page: u64,
         slice: &Slice,
         output: Self::Output,
-    ) -> impl Future<Output = Result<(), Stopped>> + Send;
+    ) -> impl Future<Output = Result<(), NotTaken>> + Send;
 }
 
 /// A body that is not JSON, or not all of it.
@@ -103,9 +103,14 @@ pub struct UnreadableBody {
     pub truncated: bool,
 }
 
-/// The next stage takes no more.
+/// Why the next stage does not take a page.
 #[derive(Debug, Clone, Copy)]
-pub struct Stopped;
+pub enum NotTaken {
+    /// It takes no more.
+    Stopped,
+    /// It would have to keep more of one slice than this in memory, in bytes.
+    TooMuch(usize),
+}
 
 /// How a slice ended.
 #[derive(Debug)]
@@ -283,8 +288,11 @@ impl Extractor {
             debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
             // A page that only repeats what is known ends some APIs; its records are there already.
             let is_new = news == PageNews::New;
-            if is_new && reader.accept(ledger.pages(), slice, output).await.is_err() {
-                return SliceEnd::Failed(ExtractError::Stopped);
+            if is_new && let Err(refused) = reader.accept(ledger.pages(), slice, output).await {
+                return SliceEnd::Failed(match refused {
+                    NotTaken::Stopped => ExtractError::Stopped,
+                    NotTaken::TooMuch(limit) => ExtractError::TooMuchHeld { limit },
+                });
             }
             match next {
                 Next::Page(next) => ask = next,

@@ -91,6 +91,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
         | ExtractError::Capped { total: _ }
         | ExtractError::Forbidden
         | ExtractError::SameTotal { total: _ }
+        | ExtractError::TooMuchHeld { limit: _ }
         | ExtractError::Endless { total: _, cuts: _ }
         | ExtractError::Exhausted(_)
         | ExtractError::Stopped => {}

@@ -314,7 +314,15 @@ fn jobs<'a>(
         jobs.push(Job {
             stream,
             progress,
-            shared: Shared::new(stream, decoder, spooled, writer, children, state.is_some()),
+            shared: Shared::new(
+                stream,
+                decoder,
+                spooled,
+                writer,
+                children,
+                state.is_some(),
+                options.memory_bytes,
+            ),
             parents: receivers.remove(&stream.name),
             writing,
             horizon: horizon(options, stream, *publish, chosen, &states),

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::progress::StreamProgress;
 use crate::{
-    extract::{PageReader, ParentValues, Slice, Stopped, UnreadableBody},
+    extract::{NotTaken, PageReader, ParentValues, Slice, UnreadableBody},
     load::{ReadScopes, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
     plan::{Name, PageFacts, ReplaceScope, SliceContext, StreamPlan, WriteMode},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
@@ -63,6 +63,8 @@ pub(super) struct Shared {
     has_key: bool,
     /// Whether rows of an earlier run may stand.
     has_standing_rows: bool,
+    /// Bytes of rows that may be held back of one slice.
+    held_bytes: usize,
     /// The column whose largest value is the cursor.
     cursor: Option<Name>,
 }
@@ -75,6 +77,7 @@ impl Shared {
         writer: Option<WriterQueue>,
         children: Vec<ChildFeed>,
         has_standing_rows: bool,
+        held_bytes: usize,
     ) -> Self {
         let is_snapshot =
             matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. });
@@ -86,6 +89,7 @@ impl Shared {
             tally: Mutex::default(),
             has_key: !stream.key().is_empty(),
             has_standing_rows: has_standing_rows && !is_snapshot,
+            held_bytes,
             cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
         }
     }
@@ -147,12 +151,14 @@ impl WriterQueue {
         (Self { sender, room: Arc::new(Semaphore::new(QUEUE_BYTES >> 10)) }, receiver)
     }
 
-    async fn push(&self, page: QueuedPage) -> Result<(), Stopped> {
+    async fn push(&self, page: QueuedPage) -> Result<(), NotTaken> {
         let raw: usize = page.rejects.iter().map(|it| it.raw.len()).sum();
         let kibibytes = (page.batch.get_array_memory_size() + raw) >> 10;
-        let permits = u32::try_from(kibibytes.clamp(1, QUEUE_BYTES >> 10)).map_err(|_| Stopped)?;
-        let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| Stopped)?;
-        self.sender.send(Queued::Page { page, room }).map_err(|_| Stopped)
+        let permits =
+            u32::try_from(kibibytes.clamp(1, QUEUE_BYTES >> 10)).map_err(|_| NotTaken::Stopped)?;
+        let room =
+            self.room.clone().acquire_many_owned(permits).await.map_err(|_| NotTaken::Stopped)?;
+        self.sender.send(Queued::Page { page, room }).map_err(|_| NotTaken::Stopped)
     }
 
     /// Says that a slice has all its pages.
@@ -269,9 +275,17 @@ pub(super) struct SliceReader<'a> {
     rejected: AtomicU64,
     /// Pages of a stream without a key: they count only when their slice is complete, because a
     /// row that is read again cannot be told from an equal one.
-    held: Mutex<Vec<(u64, String, Decoded)>>,
+    held: Mutex<Held>,
     /// Under which a later run finds the slice.
     key: Option<String>,
+}
+
+/// The pages of a slice that are held back.
+#[derive(Default)]
+struct Held {
+    pages: Vec<(u64, String, Decoded)>,
+    /// Of their rows.
+    bytes: usize,
 }
 
 impl<'a> SliceReader<'a> {
@@ -284,7 +298,7 @@ impl<'a> SliceReader<'a> {
     }
 
     /// Hands on a page that an earlier run has read.
-    pub(super) async fn replay(&self, page: SpooledPage) -> Result<(), Stopped> {
+    pub(super) async fn replay(&self, page: SpooledPage) -> Result<(), NotTaken> {
         let SpooledPage { slice, page, records, batch, rejects } = page;
         let rejects = rejects.into_iter().map(|it| {
             let SpooledReject { position, column, reason, raw } = it;
@@ -312,8 +326,8 @@ impl<'a> SliceReader<'a> {
     }
 
     /// Hands on what was held back until the slice was complete.
-    pub(super) async fn complete(&self) -> Result<(), Stopped> {
-        let held = std::mem::take(&mut *lock(&self.held));
+    pub(super) async fn complete(&self) -> Result<(), NotTaken> {
+        let held = std::mem::take(&mut *lock(&self.held)).pages;
         // Where a record did not fit, the rows that stand stay; without a key the new ones would
         // double them.
         let has_rejects = held.iter().any(|(_, _, page)| !page.rejects.is_empty());
@@ -328,7 +342,7 @@ impl<'a> SliceReader<'a> {
         Ok(())
     }
 
-    async fn hand_on(&self, page: u64, slice: String, decoded: Decoded) -> Result<(), Stopped> {
+    async fn hand_on(&self, page: u64, slice: String, decoded: Decoded) -> Result<(), NotTaken> {
         let Decoded { facts, batch, rejects, notices } = decoded;
         let progress = self.progress;
         progress.pages.fetch_add(1, Relaxed);
@@ -386,17 +400,19 @@ impl PageReader for SliceReader<'_> {
         Ok((page.facts.clone(), page))
     }
 
-    async fn accept(&self, page: u64, slice: &Slice, output: Decoded) -> Result<(), Stopped> {
+    async fn accept(&self, page: u64, slice: &Slice, output: Decoded) -> Result<(), NotTaken> {
         if self.shared.has_key {
             return self.hand_on(page, slice.id.clone(), output).await;
         }
         let mut held = lock(&self.held);
         if page == 1 {
             // The slice is read again from its start.
-            held.clear();
+            *held = Held::default();
         }
-        held.push((page, slice.id.clone(), output));
-        Ok(())
+        held.bytes += output.batch.get_array_memory_size();
+        held.pages.push((page, slice.id.clone(), output));
+        let limit = self.shared.held_bytes;
+        if held.bytes > limit { Err(NotTaken::TooMuch(limit)) } else { Ok(()) }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::chain,
     extract::{
-        ExtractError, Extractor, Horizon, Loss, ParentValues, Slice, SliceEnd, Stopped, Verdict,
+        ExtractError, Extractor, Horizon, Loss, NotTaken, ParentValues, Slice, SliceEnd, Verdict,
         slices,
     },
     load::{Scope, ScopeValue, Spooled, SpooledEnd, WriteError},
@@ -194,10 +194,10 @@ impl SliceLoop<'_> {
     }
 
     /// Hands on what an earlier run has read of a slice and not published.
-    async fn replay(&self, key: &str, kept: &Spooled) -> Result<(), Stopped> {
+    async fn replay(&self, key: &str, kept: &Spooled) -> Result<(), NotTaken> {
         let unreadable = |err: WriteError| {
             warn!(error = %chain(&err), "what an earlier run has kept cannot be read");
-            Stopped
+            NotTaken::Stopped
         };
         let reader = SliceReader::new(self.shared, self.progress, None);
         let mut pages = kept.pages(key).map_err(unreadable)?;
@@ -218,7 +218,7 @@ impl SliceLoop<'_> {
             let verdict = if is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
             let end = match self.replay(key, kept).await {
                 Ok(()) => SliceEnd::Read { verdict, pages: 0, records: 0 },
-                Err(Stopped) => SliceEnd::Failed(ExtractError::Stopped),
+                Err(_) => SliceEnd::Failed(ExtractError::Stopped),
             };
             return Ended { slice, end, rejected };
         }
