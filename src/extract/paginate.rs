@@ -121,7 +121,10 @@ pub(super) struct Paginator<'a> {
     page: u64,
     /// Records read, repetitions included: what an offset counts.
     returned: u64,
+    /// The size that is asked for, and the largest that may be: where sizes have to divide the offset,
+    /// the next one may be larger again.
     size: Option<u64>,
+    most: Option<u64>,
     /// Of the tokens so far, what tells them apart.
     tokens: HashSet<(u64, u64)>,
     /// Pages without a record since the last that had one.
@@ -143,6 +146,7 @@ impl<'a> Paginator<'a> {
             page: 0,
             returned: 0,
             size,
+            most: size,
             tokens: HashSet::new(),
             empty_pages: 0,
             has_new_tokens: None,
@@ -253,8 +257,8 @@ impl<'a> Paginator<'a> {
                     return Err(StuckPaging::BeyondLargestOffset { offset, max });
                 }
                 // A server may lower the page size without a word.
-                if let Some(size) = self.size.as_mut().filter(|_| *multiple_of_size) {
-                    *size = page_size::fitting(self.returned, *size);
+                if let Some(most) = self.most.filter(|_| *multiple_of_size) {
+                    self.size = Some(page_size::fitting(self.returned, most));
                 }
                 Ask { params: vec![(param.clone(), Value::from(offset))], url: None }
             }
@@ -327,7 +331,7 @@ impl<'a> Paginator<'a> {
         let at = Position { page: self.page, returned: self.returned };
         match page_size::smaller(&self.plan.scheme, at, self.size?)? {
             Smaller::Here { size, page } => {
-                self.size = Some(size);
+                (self.size, self.most) = (Some(size), Some(size));
                 self.page = page;
                 let mut ask = ask.clone();
                 for (param, value) in &mut ask.params {
@@ -343,7 +347,7 @@ impl<'a> Paginator<'a> {
                 Some((Shrunk::Ask(ask), size))
             }
             Smaller::FromStart { size } => {
-                self.size = Some(size);
+                (self.size, self.most) = (Some(size), Some(size));
                 Some((Shrunk::Restart(self.restart()), size))
             }
         }
@@ -351,7 +355,7 @@ impl<'a> Paginator<'a> {
 
     /// Stands before the first page again, with pages of the same size, and asks for it.
     pub(super) fn restart(&mut self) -> Ask {
-        *self = Self { size: self.size, ..Self::new(self.plan) };
+        *self = Self { size: self.most, most: self.most, ..Self::new(self.plan) };
         self.first()
     }
 

@@ -349,6 +349,27 @@ fn a_link_of_any_seed_of_the_fuzzer_is_a_part_of_its_header() {
 }
 
 #[test]
+fn a_page_size_that_had_to_divide_an_odd_offset_is_larger_again_after_it() {
+    // The server gives a record less than it is asked for.
+    let plan = offset(Signals { total: Some(body("total")), ..Signals::default() }, None);
+    let of = |records| page(records, &json!({"total": 36}));
+
+    check(
+        &plan,
+        &[of(9), of(8), of(1), of(8), of(1), of(9)],
+        &[
+            "offset=0&limit=10",
+            "offset=9&limit=9",
+            "offset=17&limit=1",
+            "offset=18&limit=9",
+            "offset=26&limit=2",
+            "offset=27&limit=9",
+            "end",
+        ],
+    );
+}
+
+#[test]
 fn a_token_that_is_as_long_as_a_page_is_refused_by_its_length() {
     let plan = token(Signal::Body(path("next")));
     let longest = "x".repeat(64 << 10);
