@@ -9,6 +9,7 @@ Each time it lists a stream's files first, and then reads exactly these.
 """
 
 import json
+import os
 import queue
 import sys
 import threading
@@ -70,13 +71,18 @@ def read(db, stream: Path, key: list[str], seen: dict) -> None:
 def files(stream: Path) -> dict[str, tuple]:
     """The files of a stream, each with what is different once it is replaced."""
     found = {}
-    for path in sorted(stream.glob("**/*.parquet")):
-        try:
-            about = path.stat()
-            found[str(path)] = (about.st_ino, about.st_size, about.st_mtime_ns)
-        except FileNotFoundError:
-            pass
-    return found
+    # A partition may go while it is listed: `walk` goes on, `glob` does not.
+    for directory, _, names in os.walk(stream):
+        for name in names:
+            if not name.endswith(".parquet"):
+                continue
+            path = os.path.join(directory, name)
+            try:
+                about = os.stat(path)
+                found[path] = (about.st_ino, about.st_size, about.st_mtime_ns)
+            except FileNotFoundError:
+                pass
+    return dict(sorted(found.items()))
 
 
 if __name__ == "__main__":
