@@ -53,9 +53,11 @@ def read(db, stream: Path, key: list[str], seen: dict) -> None:
     try:
         (doubled, _), = db.execute(query, {"files": list(before)}).fetchall()
     except duckdb.Error as error:
-        if before.keys() <= files(stream).keys():
+        after = files(stream)
+        if all(after.get(path) == about for path, about in before.items()):
             seen["torn"].append(f"{stream}: {error}")
         else:
+            # Gone, or replaced between two times that it was opened by its name.
             seen["vanished"] += 1
         return
     seen["reads"] += 1

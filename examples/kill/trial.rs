@@ -108,7 +108,7 @@ impl fmt::Display for Summary {
         let Some(DuckSeen { reads, vanished, mixed, .. }) = &self.duck else { return Ok(()) };
         write!(
             f,
-            "; DuckDB: {reads} streams read, {mixed} of them with a row twice where files were replaced after they had been listed, {vanished} more where a listed file was gone"
+            "; DuckDB: {reads} streams read, {mixed} of them with a row twice where files were replaced after they had been listed, {vanished} more where a listed file was gone or replaced"
         )
     }
 }
