@@ -150,8 +150,9 @@ pub struct JobArgs {
     /// Write only this format; may be repeated.
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<FormatArg>,
-    /// Mebibytes of rows that are kept in memory before they go to temporary files.
-    #[arg(long, value_name = "MB", default_value_t = 96)]
+    /// Mebibytes for the rows of all streams together; half of them go to rows that wait for the
+    /// end, before these go to temporary files, the others to what is read and encoded.
+    #[arg(long, value_name = "MB", default_value_t = 128)]
     pub memory_mb: usize,
     /// Print the report as JSON, one pipeline a line.
     #[arg(long)]

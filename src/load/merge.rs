@@ -155,9 +155,9 @@ impl std::ops::AddAssign for Counts {
 }
 
 impl Counts {
-    /// Counts the row `old`, whose key `new` has too.
-    fn lose<T: PartialEq>(&mut self, old: &T, new: &T) {
-        if old == new {
+    /// Counts a row that came with the key of another one.
+    fn lose(&mut self, is_duplicate: bool) {
+        if is_duplicate {
             self.duplicates += 1;
         } else {
             self.superseded += 1;
@@ -180,15 +180,18 @@ impl Candidate {
         Some(Row { partition, key_len, bytes: &self.bytes })
     }
 
-    fn set(&mut self, partition: Ordinal, bytes: &[u8]) {
+    fn set(&mut self, row: Row<'_>) {
         self.is_there = true;
-        self.partition = Some(partition);
+        self.partition = Some(row.partition);
         self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(row.bytes);
     }
 
-    fn rank(&self) -> (&[u8], Option<Ordinal>) {
-        (&self.bytes, self.partition)
+    /// Compares the row with another one of its key, if it is there.
+    fn compare(&self, other: Row<'_>, layout: &Layout) -> Option<Ordering> {
+        let row = self.row(other.key_len)?;
+        let by_columns = layout.compare(row, other);
+        Some(by_columns.then_with(|| row.partition.cmp(&other.partition)))
     }
 }
 
@@ -196,6 +199,8 @@ impl Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Contest {
     new: Candidate,
+    /// The row that came last, if it is not `new`: equal rows come one after the other.
+    passed: Candidate,
     old: Candidate,
     is_in_scope: bool,
 }
@@ -205,38 +210,41 @@ impl Contest {
     pub(super) fn push(
         &mut self,
         origin: Origin,
-        partition: Ordinal,
-        bytes: &[u8],
+        row: Row<'_>,
         layout: &Layout,
         counts: &mut Counts,
     ) {
-        let rank = (bytes, Some(partition));
         if origin == Origin::New {
-            if self.new.is_there {
-                counts.lose(&self.new.rank(), &rank);
-            }
             // The larger one, in whatever order they come.
-            if !self.new.is_there || self.new.rank() < rank {
-                self.new.set(partition, bytes);
+            let order = self.new.compare(row, layout);
+            if let Some(order) = order {
+                let before = if self.passed.is_there { &self.passed } else { &self.new };
+                counts.lose(before.bytes == row.bytes);
+                self.passed.is_there = false;
+                if order.is_gt() {
+                    self.passed.set(row);
+                }
+            }
+            if order.is_none_or(Ordering::is_lt) {
+                self.new.set(row);
             }
             return;
         }
         // Two rows of a key stand only where the key was another one before. One that the source
         // still has stays.
         let is_in_scope = origin == Origin::InScope;
-        if self.old.is_there {
+        if let Some(order) = self.old.compare(row, layout) {
             let (stood_lives, lives) =
-                (!layout.is_marked(&self.old.bytes), !layout.is_marked(bytes));
+                (!layout.is_marked(&self.old.bytes), !layout.is_marked(row.bytes));
             // Of two that live one is too many; one that is gone already does not go again.
             counts.removed += u64::from(stood_lives && lives);
-            let stands = (stood_lives, !self.is_in_scope, self.old.rank());
-            let comes = (lives, !is_in_scope, rank);
-            if comes <= stands {
+            let stands = (stood_lives, !self.is_in_scope);
+            if stands.cmp(&(lives, !is_in_scope)).then(order).is_ge() {
                 return;
             }
         }
         self.is_in_scope = is_in_scope;
-        self.old.set(partition, bytes);
+        self.old.set(row);
     }
 
     /// Says which row stays, if any.
@@ -266,7 +274,7 @@ impl Contest {
             (Some(_), None) => Meeting::OnlyOld(stands),
             (Some(old), Some(new)) if old == new => Meeting::Same,
             (Some(old), Some(new)) => {
-                let age = layout.newest(new.bytes, key_len).cmp(layout.newest(old.bytes, key_len));
+                let age = layout.newest(new).cmp(layout.newest(old));
                 Meeting::Both { stands, age }
             }
         };
@@ -299,6 +307,7 @@ impl Contest {
     /// Makes room for the next key.
     pub(super) fn clear(&mut self) {
         self.new.is_there = false;
+        self.passed.is_there = false;
         self.old.is_there = false;
         self.is_in_scope = false;
     }

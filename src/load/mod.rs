@@ -21,6 +21,7 @@
 
 mod bloom;
 mod calendar;
+mod cells;
 mod commit;
 mod csv;
 mod destination;

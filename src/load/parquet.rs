@@ -6,8 +6,9 @@
 //! text, mostly repeated     RLE_DICTIONARY
 //! ```
 //!
-//! All of it zstd(1). Which text repeats is measured in the file's first rows. Nothing in the file
-//! says when, where or in which run it was written.
+//! All of it zstd(1), the packed differences of instants too: they are mostly multiples of a second.
+//! Which text repeats is measured in the file's first rows. Nothing in the file says when, where or
+//! in which run it was written.
 
 use std::{io::Write as _, path::PathBuf, sync::Arc};
 
@@ -41,7 +42,7 @@ const ROW_GROUP_ROWS: usize = 128 * 1_024;
 /// Encoded bytes of a row group, about, at most: it is in memory until it is complete.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 /// The first rows, by which dictionaries are decided.
-const SAMPLE_ROWS: usize = 2_048;
+const SAMPLE_ROWS: usize = 512;
 /// Who wrote the file, in the form that readers parse.
 const CREATED_BY: &str = concat!("tracklake version ", env!("CARGO_PKG_VERSION"));
 
@@ -157,7 +158,8 @@ fn properties(context: &FileContext, sample: &RecordBatch) -> WriterProperties {
             // Rows are sorted by these, so pages can be skipped by them.
             builder = builder
                 .set_column_statistics_enabled(path(), EnabledStatistics::Page)
-                .set_column_bloom_filter_enabled(path(), true);
+                .set_column_bloom_filter_enabled(path(), true)
+                .set_column_bloom_filter_max_ndv(path(), likely_rows(sample.num_rows()));
         }
         let encoding = match field.data_type() {
             DataType::Int64 | DataType::Timestamp(..) | DataType::Date32 => {
@@ -180,6 +182,13 @@ fn properties(context: &FileContext, sample: &RecordBatch) -> WriterProperties {
         builder = builder.set_column_encoding(path(), encoding);
     }
     builder.build()
+}
+
+/// How many rows a row group is likely to have at most, whose file starts with so many of them:
+/// there are more where they did not all fit into the first batch. A Bloom filter is made for as
+/// many, and made smaller at the end.
+fn likely_rows(first: usize) -> u64 {
+    (first * 16).clamp(1, ROW_GROUP_ROWS) as u64
 }
 
 /// Whether at most half of the values in the first rows are distinct.

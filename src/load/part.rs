@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::{
     BatchWriter, FileContext, StagedFile, WriteError, extension, open,
     partition::{Ordinal, Partitioner},
-    rows::Layout,
+    rows::{BatchBuilder, Layout},
     sort::Row,
     store::Store,
 };
@@ -60,13 +60,7 @@ impl<'a> Parts<'a> {
         layout: &'a Layout,
         is_large: bool,
     ) -> PartitionWriter<'a> {
-        PartitionWriter {
-            layout,
-            writers: self.writers(partition),
-            is_large,
-            bytes: Vec::new(),
-            ends: Vec::new(),
-        }
+        PartitionWriter { next: layout.batches(), writers: self.writers(partition), is_large }
     }
 
     /// Stages files without rows, so that a reader finds the schema.
@@ -97,23 +91,19 @@ impl<'a> Parts<'a> {
 
 /// The files of one partition.
 pub(super) struct PartitionWriter<'a> {
-    layout: &'a Layout,
+    /// The next batch.
+    next: BatchBuilder<'a>,
     writers: Vec<PartFiles<'a>>,
     is_large: bool,
-    /// Rows of the next batch, one after the other.
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
 }
 
 impl PartitionWriter<'_> {
     /// Takes the next row.
     pub(super) fn push(&mut self, row: Row<'_>) -> Result<(), WriteError> {
-        if self.ends.len() >= BATCH_ROWS || self.bytes.len() >= BATCH_BYTES {
+        if self.next.rows() >= BATCH_ROWS || self.next.bytes() >= BATCH_BYTES {
             self.write()?;
         }
-        self.bytes.extend_from_slice(row.bytes);
-        self.ends.push(self.bytes.len());
-        Ok(())
+        self.next.push(row)
     }
 
     /// Starts the first file of each format, so that there is one even without a row.
@@ -123,7 +113,7 @@ impl PartitionWriter<'_> {
 
     /// Completes the files; there is none where no row came.
     pub(super) fn finish(mut self) -> Result<Vec<StagedFile>, WriteError> {
-        if !self.ends.is_empty() {
+        if self.next.rows() > 0 {
             self.write()?;
         }
         let files: Vec<Vec<StagedFile>> =
@@ -132,9 +122,7 @@ impl PartitionWriter<'_> {
     }
 
     fn write(&mut self) -> Result<(), WriteError> {
-        let batch = self.layout.batch(&self.bytes, &self.ends)?;
-        self.bytes.clear();
-        self.ends.clear();
+        let batch = self.next.finish()?;
         if self.is_large {
             self.writers.par_iter_mut().try_for_each(|it| it.write(&batch))
         } else {

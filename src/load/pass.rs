@@ -119,7 +119,7 @@ impl Group {
         if origin == Origin::Settled {
             self.settled = Some(row.bytes.to_vec());
         } else if !self.is_settled {
-            self.contest.push(origin, row.partition, row.bytes, layout, counts);
+            self.contest.push(origin, row, layout, counts);
         }
     }
 

@@ -1,10 +1,13 @@
-//! Rows and the bytes that compare as they do; pure.
+//! Rows and their bytes; pure.
 //!
 //! ```text
-//! id=41 updated=07-25 name=a     ->  41 | 07-25 | a      key, newest_by, the others in file order
+//! id=41 updated=07-25 name=a     ->  41 | 07-25 | a      key, newest_by, the others, the mark
 //! ```
+//!
+//! Key, `newest_by` and the mark of rows that go compare as their bytes do (arrow-row); so do all
+//! columns where there is no key. The others are only carried ([`Cells`]).
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
     array::{Array as _, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array},
@@ -15,7 +18,11 @@ use arrow::{
 use arrow_row::{RowConverter, Rows, SortField};
 use chrono::{DateTime, Utc};
 
-use super::WriteError;
+use super::{
+    WriteError,
+    cells::{Builders, Cells},
+    sort::Row,
+};
 use crate::plan::{Deletes, Name, StreamPlan, WriteMode};
 
 /// How rows are ordered in a file; null is the smallest value.
@@ -26,34 +33,84 @@ pub(super) const ORDER: SortOptions = SortOptions { descending: false, nulls_fir
 pub(super) struct Layout {
     stream: Name,
     schema: SchemaRef,
-    /// Columns in the order of their importance: key, `newest_by`, the others.
+    key: Vec<usize>,
+    /// The key, or all columns where there is none.
+    sorted: Ordered,
+    /// `newest_by`, where it is not in the key, and its type.
+    newest_by: Option<(Ordered, DataType)>,
+    cells: Cells,
+    mark: Option<Mark>,
+}
+
+/// Columns whose bytes compare as they do.
+#[derive(Debug)]
+struct Ordered {
     columns: Vec<usize>,
     converter: RowConverter,
-    /// Of the key alone: tells where it ends.
-    key_converter: RowConverter,
-    key: Vec<usize>,
-    /// The type of `newest_by`, where it is not in the key.
-    newest_by: Option<DataType>,
-    /// The bytes of [`DELETED_COLUMN`](crate::plan::DELETED_COLUMN) in a row that goes, where such rows are marked. They are a
-    /// row's last.
-    mark: Option<[u8; MARK]>,
+}
+
+/// The last bytes of a row, where rows that go are marked:
+/// [`DELETED_COLUMN`](crate::plan::DELETED_COLUMN).
+#[derive(Debug)]
+struct Mark {
+    column: Ordered,
+    /// Of a row that goes.
+    bytes: [u8; MARK],
 }
 
 /// Bytes of an instant: one for null, and 64 bits.
 const MARK: usize = 9;
 
+impl Ordered {
+    fn new(schema: &Schema, columns: Vec<usize>) -> Result<Self, ArrowError> {
+        let field = |&column: &usize| {
+            SortField::new_with_options(schema.field(column).data_type().clone(), ORDER)
+        };
+        let converter = RowConverter::new(columns.iter().map(field).collect())?;
+        Ok(Self { columns, converter })
+    }
+
+    fn rows(&self) -> Rows {
+        self.converter.empty_rows(0, 0)
+    }
+
+    /// Makes `rows` those of a batch.
+    fn convert(&self, batch: &RecordBatch, rows: &mut Rows) -> Result<(), ArrowError> {
+        let arrays: Vec<ArrayRef> =
+            self.columns.iter().map(|&it| Arc::clone(batch.column(it))).collect();
+        rows.clear();
+        self.converter.append(rows, &arrays)
+    }
+
+    /// The columns of rows again, with their positions.
+    fn columns<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<impl Iterator<Item = (usize, ArrayRef)>, ArrowError> {
+        let parser = self.converter.parser();
+        let arrays = self.converter.convert_rows(rows.map(|it| parser.parse(it)))?;
+        Ok(self.columns.iter().copied().zip(arrays))
+    }
+}
+
 /// Some rows as bytes.
 #[derive(Debug)]
 pub(super) struct RowBytes {
-    rows: Rows,
-    key_rows: Rows,
+    sorted: Rows,
+    newest: Option<Rows>,
+    mark: Option<Rows>,
+    /// One row after the other.
+    bytes: Vec<u8>,
+    /// Where each of them ends, and the bytes of its key.
+    ends: Vec<(usize, usize)>,
 }
 
 impl RowBytes {
     /// The bytes of a row, and how many of them are its key.
     pub(super) fn row(&self, at: usize) -> (&[u8], usize) {
-        let key_len = if self.key_rows.num_rows() == 0 { 0 } else { self.key_rows.row_len(at) };
-        (self.rows.row(at).data(), key_len)
+        let start = at.checked_sub(1).map_or(0, |it| self.ends[it].0);
+        let (end, key_len) = self.ends[at];
+        (&self.bytes[start..end], key_len)
     }
 }
 
@@ -73,31 +130,42 @@ impl Layout {
             | WriteMode::Append { .. }
             | WriteMode::Replace { .. } => None,
         };
+        Self::of_columns(plan, schema, now, key, newest_by).map_err(sort_error(&plan.name))
+    }
+
+    fn of_columns(
+        plan: &StreamPlan,
+        schema: &SchemaRef,
+        now: DateTime<Utc>,
+        key: Vec<usize>,
+        newest_by: Option<usize>,
+    ) -> Result<Self, ArrowError> {
         let newest_by = newest_by.filter(|it| !key.contains(it));
-        let mut columns = key.clone();
-        for column in newest_by.into_iter().chain(0..schema.fields().len()) {
-            if !columns.contains(&column) {
-                columns.push(column);
-            }
-        }
-        let converter = |columns: &[usize]| {
-            let field = |&column: &usize| {
-                SortField::new_with_options(schema.field(column).data_type().clone(), ORDER)
-            };
-            RowConverter::new(columns.iter().map(field).collect()).map_err(sort_error(&plan.name))
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let marked = match plan.deletes {
+            Deletes::Mark => all.last().copied(),
+            Deletes::Remove => None,
         };
+        let sorted = if key.is_empty() { all.clone() } else { key.clone() };
+        let is_carried =
+            |it: &usize| !sorted.contains(it) && newest_by != Some(*it) && marked != Some(*it);
+        let carried: Vec<usize> = all.into_iter().filter(is_carried).collect();
+        let newest_by = newest_by.map(|it| {
+            let kind = schema.field(it).data_type().clone();
+            Ok::<_, ArrowError>((Ordered::new(schema, vec![it])?, kind))
+        });
+        let mark = marked.map(|it| {
+            let column = Ordered::new(schema, vec![it])?;
+            Ok::<_, ArrowError>(Mark { column, bytes: mark(now)? })
+        });
         Ok(Self {
             stream: plan.name.clone(),
             schema: Arc::clone(schema),
-            converter: converter(&columns)?,
-            key_converter: converter(&key)?,
-            columns,
+            cells: Cells::new(schema, &carried)?,
+            sorted: Ordered::new(schema, sorted)?,
             key,
-            newest_by: newest_by.map(|it| schema.field(it).data_type().clone()),
-            mark: match plan.deletes {
-                Deletes::Remove => None,
-                Deletes::Mark => Some(mark(now).map_err(sort_error(&plan.name))?),
-            },
+            newest_by: newest_by.transpose()?,
+            mark: mark.transpose()?,
         })
     }
 
@@ -112,7 +180,7 @@ impl Layout {
         let (Some(mark), Some(end)) = (&self.mark, bytes.last_chunk_mut::<MARK>()) else {
             return false;
         };
-        *end = *mark;
+        *end = mark.bytes;
         true
     }
 
@@ -151,8 +219,11 @@ impl Layout {
     /// Memory for rows.
     pub(super) fn bytes(&self) -> RowBytes {
         RowBytes {
-            rows: self.converter.empty_rows(0, 0),
-            key_rows: self.key_converter.empty_rows(0, 0),
+            sorted: self.sorted.rows(),
+            newest: self.newest_by.as_ref().map(|it| it.0.rows()),
+            mark: self.mark.as_ref().map(|it| it.column.rows()),
+            bytes: Vec::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -162,45 +233,178 @@ impl Layout {
         batch: &RecordBatch,
         bytes: &mut RowBytes,
     ) -> Result<(), WriteError> {
-        let arrays = |columns: &[usize]| -> Vec<ArrayRef> {
-            columns.iter().map(|&it| Arc::clone(batch.column(it))).collect()
-        };
-        let RowBytes { rows, key_rows } = bytes;
-        rows.clear();
-        self.converter.append(rows, &arrays(&self.columns)).map_err(sort_error(&self.stream))?;
-        key_rows.clear();
-        if self.is_keyed() {
-            self.key_converter
-                .append(key_rows, &arrays(&self.key))
-                .map_err(sort_error(&self.stream))?;
+        self.append_all(batch, bytes).map_err(sort_error(&self.stream))
+    }
+
+    fn append_all(&self, batch: &RecordBatch, to: &mut RowBytes) -> Result<(), ArrowError> {
+        let RowBytes { sorted, newest, mark, bytes, ends } = to;
+        self.sorted.convert(batch, sorted)?;
+        if let (Some((column, _)), Some(rows)) = (&self.newest_by, newest.as_mut()) {
+            column.convert(batch, rows)?;
+        }
+        if let (Some(Mark { column, .. }), Some(rows)) = (&self.mark, mark.as_mut()) {
+            column.convert(batch, rows)?;
+        }
+        let columns = self.cells.of(batch)?;
+        bytes.clear();
+        ends.clear();
+        for at in 0..batch.num_rows() {
+            bytes.extend_from_slice(sorted.row(at).data());
+            let key_len = if self.is_keyed() { sorted.row_len(at) } else { 0 };
+            if let Some(newest) = newest {
+                bytes.extend_from_slice(newest.row(at).data());
+            }
+            self.cells.append(&columns, at, bytes);
+            if let Some(mark) = mark {
+                bytes.extend_from_slice(mark.row(at).data());
+            }
+            ends.push((bytes.len(), key_len));
         }
         Ok(())
     }
 
     /// The keys alone, of columns in the key's order.
     pub(super) fn keys(&self, columns: &[ArrayRef]) -> Result<Rows, WriteError> {
-        self.key_converter.convert_columns(columns).map_err(sort_error(&self.stream))
+        self.sorted.converter.convert_columns(columns).map_err(sort_error(&self.stream))
     }
 
-    /// Rows that lie one after the other in `bytes` as a batch.
-    pub(super) fn batch(&self, bytes: &[u8], ends: &[usize]) -> Result<RecordBatch, WriteError> {
-        let parser = self.converter.parser();
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let rows = starts.zip(ends).map(|(start, &end)| parser.parse(&bytes[start..end]));
-        let arrays = self.converter.convert_rows(rows).map_err(sort_error(&self.stream))?;
-        let mut by_position: Vec<_> = self.columns.iter().zip(arrays).collect();
-        by_position.sort_unstable_by_key(|(position, _)| **position);
-        let arrays = by_position.into_iter().map(|(_, array)| array).collect();
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(sort_error(&self.stream))
+    /// Makes batches of rows.
+    pub(super) fn batches(&self) -> BatchBuilder<'_> {
+        BatchBuilder {
+            layout: self,
+            sorted: Slices::default(),
+            newest: Slices::default(),
+            mark: Slices::default(),
+            cells: self.cells.builders(),
+            bytes: 0,
+        }
     }
 
     /// The bytes of `newest_by` of a row; none where nothing says which row is newer.
-    pub(super) fn newest<'a>(&self, bytes: &'a [u8], key_len: usize) -> &'a [u8] {
-        let rest = &bytes[key_len..];
+    pub(super) fn newest<'a>(&self, row: Row<'a>) -> &'a [u8] {
+        let rest = &row.bytes[row.key_len..];
         match &self.newest_by {
-            Some(kind) => &rest[..encoded_len(kind, rest)],
+            Some((_, kind)) => &rest[..encoded_len(kind, rest)],
             None => &[],
         }
+    }
+
+    /// Compares two rows of one key by their other columns, `newest_by` first.
+    pub(super) fn compare(&self, one: Row<'_>, other: Row<'_>) -> Ordering {
+        if one.bytes == other.bytes {
+            return Ordering::Equal;
+        }
+        let (first, second) = (self.parts(one), self.parts(other));
+        first
+            .newest
+            .cmp(second.newest)
+            .then_with(|| self.cells.compare(first.cells, second.cells))
+            .then_with(|| first.mark.cmp(second.mark))
+    }
+
+    fn parts<'a>(&self, row: Row<'a>) -> RowParts<'a> {
+        let sorted_len = if self.is_keyed() { row.key_len } else { row.bytes.len() };
+        let (sorted, rest) = row.bytes.split_at(sorted_len);
+        let newest = if self.is_keyed() { self.newest(row) } else { &[] };
+        let rest = &rest[newest.len()..];
+        let mark_len = if self.mark.is_some() { MARK.min(rest.len()) } else { 0 };
+        let (cells, mark) = rest.split_at(rest.len() - mark_len);
+        RowParts { sorted, newest, cells, mark }
+    }
+}
+
+/// What a row's bytes are.
+struct RowParts<'a> {
+    sorted: &'a [u8],
+    newest: &'a [u8],
+    cells: &'a [u8],
+    mark: &'a [u8],
+}
+
+/// Makes batches of rows.
+#[derive(Debug)]
+pub(super) struct BatchBuilder<'a> {
+    layout: &'a Layout,
+    sorted: Slices,
+    newest: Slices,
+    mark: Slices,
+    cells: Builders<'a>,
+    /// Of all rows.
+    bytes: usize,
+}
+
+/// Bytes of rows, one after the other.
+#[derive(Debug, Default)]
+struct Slices {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Slices {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+impl BatchBuilder<'_> {
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.sorted.ends.len()
+    }
+
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a row.
+    pub(super) fn push(&mut self, row: Row<'_>) -> Result<(), WriteError> {
+        let RowParts { sorted, newest, cells, mark } = self.layout.parts(row);
+        self.bytes += row.bytes.len();
+        self.sorted.push(sorted);
+        if self.layout.newest_by.is_some() {
+            self.newest.push(newest);
+        }
+        if self.layout.mark.is_some() {
+            self.mark.push(mark);
+        }
+        self.cells.push(cells).map_err(sort_error(&self.layout.stream))
+    }
+
+    /// All rows; nothing is left of them here.
+    pub(super) fn finish(&mut self) -> Result<RecordBatch, WriteError> {
+        let batch = self.batch().map_err(sort_error(&self.layout.stream));
+        self.bytes = 0;
+        for slices in [&mut self.sorted, &mut self.newest, &mut self.mark] {
+            slices.clear();
+        }
+        batch
+    }
+
+    fn batch(&mut self) -> Result<RecordBatch, ArrowError> {
+        let Layout { schema, sorted, newest_by, mark, .. } = self.layout;
+        let mut columns: Vec<(usize, ArrayRef)> = self.cells.finish().collect();
+        columns.extend(sorted.columns(self.sorted.iter())?);
+        if let Some((newest_by, _)) = newest_by {
+            columns.extend(newest_by.columns(self.newest.iter())?);
+        }
+        if let Some(Mark { column, .. }) = mark {
+            columns.extend(column.columns(self.mark.iter())?);
+        }
+        columns.sort_unstable_by_key(|(position, _)| *position);
+        let arrays = columns.into_iter().map(|(_, array)| array).collect();
+        RecordBatch::try_new(Arc::clone(schema), arrays)
     }
 }
 

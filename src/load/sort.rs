@@ -4,12 +4,14 @@
 //! push        (partition, key | rest) …                    in any order
 //!   buffer    up to the budget, then sorted
 //!   spill     one sorted run a full buffer, in a file without a name
-//!   merge     runs, k at a time                            in order of (partition, key | rest)
+//!   load      a small partition, from all runs at once     in order of (key | rest)
+//!   merge     a large one, or all of them, row by row      in order of (partition, key | rest)
 //! ```
 //!
-//! A row's bytes compare as its columns do (arrow-row), so that sorting is comparing memory and a
-//! spilled row is read back without being understood. Memory is the budget while rows come, and a
-//! small read buffer a run while they go, whatever their number.
+//! A row's first bytes compare as its key does (arrow-row), so that sorting is comparing memory and
+//! a spilled row is read back without being understood. Memory is the budget while rows come; while
+//! they go it is a part of it for each partition that is loaded, or a small read buffer a run,
+//! whatever their number.
 
 use std::{
     cmp::Ordering,
@@ -20,12 +22,14 @@ use std::{
 use super::{
     WriteError,
     partition::Ordinal,
-    spill::{Extent, Run, RunReader, RunWriter, word},
+    spill::{Extent, Place, Run, RunReader, RunWriter, word},
     store::Store,
 };
 
 /// How many runs are merged at once.
-const FAN_IN: usize = 64;
+const FAN_IN: usize = 256;
+/// The part of the budget that a partition may take that is loaded as a whole.
+const LOADED_PART: usize = 8;
 
 /// A row: its partition, and columns that compare as bytes, the key's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +85,7 @@ impl Sorter {
     pub(super) fn finish(mut self) -> Result<Sorted, WriteError> {
         if self.runs.is_empty() {
             self.buffer.sort();
-            return Ok(Sorted::new(self.buffer, Vec::new()));
+            return Ok(Sorted::new(self.buffer, Vec::new(), 0));
         }
         // Once there are runs, the memory is worth more to those who encode.
         if !self.buffer.rows.is_empty() {
@@ -92,7 +96,7 @@ impl Sorter {
             let few = (self.runs.len() - FAN_IN + 1).min(FAN_IN);
             self.merge_last(few)?;
         }
-        Ok(Sorted::new(Buffer::new(0), self.runs))
+        Ok(Sorted::new(Buffer::new(0), self.runs, self.budget / LOADED_PART))
     }
 
     fn spill(&mut self) -> Result<(), WriteError> {
@@ -118,7 +122,7 @@ impl Sorter {
         let runs = self.runs.split_off(self.runs.len() - count);
         let level = runs.iter().map(|it| it.level).max().unwrap_or_default() + 1;
         let mut writer = RunWriter::new(&self.store, &self.directory)?;
-        let sorted = Sorted::new(Buffer::new(0), runs);
+        let sorted = Sorted::new(Buffer::new(0), runs, 0);
         let mut merge = Merge::new();
         merge.add(Origin::New, &sorted)?;
         while let Some((_, row)) = merge.next()? {
@@ -132,9 +136,12 @@ impl Sorter {
 /// Rows in memory.
 #[derive(Debug)]
 struct Buffer {
-    /// Filled one after the other, so that growing never copies.
+    /// Filled one after the other, so that growing never copies. They are used again, because each
+    /// page of memory that is new costs the kernel more than the rows in it cost us.
     chunks: Vec<Vec<u8>>,
     chunk_bytes: usize,
+    /// The chunk that is being filled.
+    current: usize,
     rows: Vec<Entry>,
     /// What the rows take.
     bytes: usize,
@@ -151,37 +158,62 @@ struct Entry {
     key_len: u32,
 }
 
-impl Buffer {
-    fn new(chunk_bytes: usize) -> Self {
-        Self { chunks: Vec::new(), chunk_bytes, rows: Vec::new(), bytes: 0 }
-    }
-
-    fn push(&mut self, row: Row<'_>) {
-        let len = row.bytes.len();
-        if self.chunks.last().is_none_or(|it| it.capacity() - it.len() < len) {
-            self.chunks.push(Vec::with_capacity(self.chunk_bytes.max(len)));
-        }
-        let chunk = self.chunks.len() - 1;
-        let start = self.chunks[chunk].len();
-        self.chunks[chunk].extend_from_slice(row.bytes);
-        self.rows.push(Entry {
+impl Entry {
+    /// Of a row at `start` of a chunk.
+    fn new(row: Row<'_>, chunk: usize, start: usize) -> Self {
+        Self {
             partition: row.partition,
             prefix: prefix(row.bytes),
             chunk: word(chunk),
             start: word(start),
-            len: word(len),
+            len: word(row.bytes.len()),
             key_len: word(row.key_len),
-        });
+        }
+    }
+
+    fn compare(&self, other: &Self, chunks: &[Vec<u8>]) -> Ordering {
+        (self.partition, self.prefix)
+            .cmp(&(other.partition, other.prefix))
+            .then_with(|| bytes(chunks, self).cmp(bytes(chunks, other)))
+    }
+}
+
+impl Buffer {
+    fn new(chunk_bytes: usize) -> Self {
+        Self { chunks: Vec::new(), chunk_bytes, current: 0, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, row: Row<'_>) {
+        let len = row.bytes.len();
+        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= len;
+        while self.chunks.get(self.current).is_some_and(|it| !has_room(it)) {
+            self.current += 1;
+        }
+        if self.current == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(self.chunk_bytes.max(len)));
+        }
+        let start = self.chunks[self.current].len();
+        self.chunks[self.current].extend_from_slice(row.bytes);
+        self.rows.push(Entry::new(row, self.current, start));
         self.bytes += len + size_of::<Entry>();
     }
 
     fn sort(&mut self) {
         let Self { chunks, rows, .. } = self;
-        rows.sort_unstable_by(|a, b| {
-            (a.partition, a.prefix)
-                .cmp(&(b.partition, b.prefix))
-                .then_with(|| bytes(chunks, a).cmp(bytes(chunks, b)))
-        });
+        rows.sort_unstable_by(|a, b| a.compare(b, chunks));
+    }
+
+    /// Takes the rows of a run's extent, as they are in its file.
+    fn load(&mut self, run: &Run, extent: &Extent) -> Result<(), WriteError> {
+        let chunk = self.chunks.len();
+        let (bytes, places) = run.read(extent)?;
+        self.rows.extend(places.map(|place| {
+            let Place { start, len, key_len } = place;
+            let bytes = &bytes[start..start + len];
+            Entry::new(Row { partition: extent.partition, key_len, bytes }, chunk, start)
+        }));
+        self.chunks.push(bytes);
+        Ok(())
     }
 
     fn row(&self, at: usize) -> Row<'_> {
@@ -193,9 +225,12 @@ impl Buffer {
         }
     }
 
-    /// Gives the memory back: the next buffer may have other sizes.
     fn clear(&mut self) {
-        *self = Self::new(self.chunk_bytes);
+        // One that was made for a single long row is not kept.
+        self.chunks.retain(|it| it.capacity() <= 2 * self.chunk_bytes);
+        self.chunks.iter_mut().for_each(Vec::clear);
+        self.rows.clear();
+        (self.current, self.bytes) = (0, 0);
     }
 }
 
@@ -219,10 +254,12 @@ pub(super) struct Sorted {
     /// Where the buffer has the rows of a partition.
     extents: Vec<(Ordinal, Range<usize>)>,
     runs: Vec<Run>,
+    /// Bytes up to which the rows of a partition are loaded at once.
+    loaded_bytes: usize,
 }
 
 impl Sorted {
-    fn new(buffer: Buffer, runs: Vec<Run>) -> Self {
+    fn new(buffer: Buffer, runs: Vec<Run>, loaded_bytes: usize) -> Self {
         let mut extents: Vec<(Ordinal, Range<usize>)> = Vec::new();
         for (at, row) in buffer.rows.iter().enumerate() {
             match extents.last_mut() {
@@ -230,7 +267,7 @@ impl Sorted {
                 Some(_) | None => extents.push((row.partition, at..at + 1)),
             }
         }
-        Self { buffer, extents, runs }
+        Self { buffer, extents, runs, loaded_bytes }
     }
 
     /// How many rows each partition has.
@@ -243,6 +280,23 @@ impl Sorted {
             *partitions.entry(extent.partition).or_default() += extent.rows;
         }
         partitions
+    }
+
+    /// The rows that the runs have of a partition, where they are few.
+    fn load(&self, partition: Ordinal) -> Result<Option<Buffer>, WriteError> {
+        let extents = || self.runs.iter().filter_map(|it| Some((it, it.extent(partition)?)));
+        let bytes: u64 = extents().map(|(_, extent)| extent.end - extent.start).sum();
+        if bytes > self.loaded_bytes as u64 {
+            return Ok(None);
+        }
+        let mut loaded = Buffer::new(0);
+        for (run, extent) in extents() {
+            loaded.load(run, extent)?;
+        }
+        // It takes the runs, which are sorted, as they are, and merges them.
+        let Buffer { chunks, rows, .. } = &mut loaded;
+        rows.sort_by(|a, b| a.compare(b, chunks));
+        Ok(Some(loaded))
     }
 
     /// Shows every row to `see`, in no order that means anything.
@@ -295,22 +349,29 @@ pub(super) struct Merge<'a> {
 
 enum Input<'a> {
     Memory { buffer: &'a Buffer, left: Range<usize> },
+    Loaded { buffer: Buffer, left: Range<usize> },
     Run(RunReader<'a>),
     Other(Box<dyn RowSource + 'a>),
 }
 
 impl Input<'_> {
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Self::Memory { .. } | Self::Loaded { .. })
+    }
+
+    /// The next row, where it is in memory.
+    fn next_in_memory(&mut self) -> Option<Row<'_>> {
+        match self {
+            Self::Memory { buffer, left } => left.next().map(|it| buffer.row(it)),
+            Self::Loaded { buffer, left } => left.next().map(|it| buffer.row(it)),
+            Self::Run(_) | Self::Other(_) => None,
+        }
+    }
+
     fn read(&mut self, head: &mut Head) -> Result<bool, WriteError> {
         match self {
-            Self::Memory { buffer, left } => {
-                let Some(at) = left.next() else { return Ok(false) };
-                let row = buffer.row(at);
-                head.partition = row.partition;
-                head.key_len = row.key_len;
-                head.bytes.clear();
-                head.bytes.extend_from_slice(row.bytes);
-                Ok(true)
-            }
+            Self::Memory { buffer, left } => Ok(head.take(buffer, left)),
+            Self::Loaded { buffer, left } => Ok(head.take(buffer, left)),
             Self::Run(reader) => reader.read(head),
             Self::Other(source) => source.read(head),
         }
@@ -344,10 +405,13 @@ impl<'a> Merge<'a> {
             let left = sorted.extents[at].1.clone();
             self.add_input(origin, Input::Memory { buffer: &sorted.buffer, left })?;
         }
+        if let Some(buffer) = sorted.load(partition)? {
+            let left = 0..buffer.rows.len();
+            return self.add_input(origin, Input::Loaded { buffer, left });
+        }
         for run in &sorted.runs {
-            if let Ok(at) = run.extents.binary_search_by_key(&partition, |it| it.partition) {
-                let Extent { start, end, rows, .. } = run.extents[at];
-                self.add_input(origin, Input::Run(RunReader::part(run, start, end, rows)))?;
+            if let Some(Extent { start, end, rows, .. }) = run.extent(partition) {
+                self.add_input(origin, Input::Run(RunReader::part(run, *start, *end, *rows)))?;
             }
         }
         Ok(())
@@ -369,6 +433,12 @@ impl<'a> Merge<'a> {
 
     /// The next row and whose it is.
     pub(super) fn next(&mut self) -> Result<Option<(Origin, Row<'_>)>, WriteError> {
+        // Nothing has to be compared, so nothing is copied.
+        if self.is_taken && matches!(self.inputs.as_slice(), [it] if it.is_in_memory()) {
+            let origin = self.heads.peek().map_or(Origin::New, |it| it.origin);
+            let row = self.inputs.first_mut().and_then(Input::next_in_memory);
+            return Ok(row.map(|it| (origin, it)));
+        }
         if self.is_taken
             && let Some(mut head) = self.heads.peek_mut()
         {
@@ -403,6 +473,17 @@ impl Head {
 
     pub(super) fn row(&self) -> Row<'_> {
         Row { partition: self.partition, key_len: self.key_len, bytes: &self.bytes }
+    }
+
+    /// Becomes the next of these rows, or says that there is none.
+    fn take(&mut self, buffer: &Buffer, left: &mut Range<usize>) -> bool {
+        let Some(at) = left.next() else { return false };
+        let row = buffer.row(at);
+        self.partition = row.partition;
+        self.key_len = row.key_len;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(row.bytes);
+        true
     }
 }
 

@@ -7,9 +7,9 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _},
+    io::{self, BufReader, BufWriter, Read, Write as _},
+    os::unix::fs::FileExt as _,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
 };
 
 use super::{
@@ -32,13 +32,73 @@ pub(super) fn word(len: usize) -> u32 {
 #[derive(Debug)]
 pub(super) struct Run {
     directory: PathBuf,
-    /// Readers of several partitions share its position.
-    file: Mutex<File>,
+    file: File,
     /// By partition.
     pub(super) extents: Vec<Extent>,
     pub(super) rows: u64,
     /// How often its rows were merged.
     pub(super) level: u32,
+}
+
+impl Run {
+    /// Where it has the rows of a partition.
+    pub(super) fn extent(&self, partition: Ordinal) -> Option<&Extent> {
+        let at = self.extents.binary_search_by_key(&partition, |it| it.partition).ok()?;
+        self.extents.get(at)
+    }
+
+    /// All bytes of an extent, and where its rows are in them.
+    pub(super) fn read(
+        &self,
+        extent: &Extent,
+    ) -> Result<(Vec<u8>, impl Iterator<Item = Place> + use<>), WriteError> {
+        let len = usize::try_from(extent.end - extent.start).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        let read = self.file.read_exact_at(&mut bytes, extent.start);
+        read.map_err(io_error("read a temporary file in", &self.directory))?;
+        let mut places = Vec::with_capacity(usize::try_from(extent.rows).unwrap_or_default());
+        let mut at = 0;
+        while let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            let Header { len, key_len, .. } = Header::read(header);
+            let start = at + HEADER;
+            at = start + len;
+            places.push(Place { start, len, key_len });
+        }
+        if at != bytes.len() || places.len() as u64 != extent.rows {
+            let broken = io::Error::new(io::ErrorKind::InvalidData, "its rows are not as written");
+            return Err(io_error("read a temporary file in", &self.directory)(broken));
+        }
+        Ok((bytes, places.into_iter()))
+    }
+}
+
+/// Where a row is in the bytes of an extent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) key_len: usize,
+}
+
+/// Bytes of a row's header.
+const HEADER: usize = 16;
+
+/// What stands before a row.
+struct Header {
+    partition: Ordinal,
+    len: usize,
+    key_len: usize,
+}
+
+impl Header {
+    fn read(bytes: &[u8; HEADER]) -> Self {
+        let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3, k0, k1, k2, k3] = *bytes;
+        Self {
+            partition: Ordinal(u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7])),
+            len: u32::from_le_bytes([l0, l1, l2, l3]) as usize,
+            key_len: u32::from_le_bytes([k0, k1, k2, k3]) as usize,
+        }
+    }
 }
 
 /// Where a run has the rows of a partition.
@@ -69,7 +129,7 @@ impl RunWriter {
     }
 
     pub(super) fn write(&mut self, row: Row<'_>) -> Result<(), WriteError> {
-        let mut header = [0; 16];
+        let mut header = [0; HEADER];
         header[..8].copy_from_slice(&row.partition.0.to_le_bytes());
         header[8..12].copy_from_slice(&word(row.bytes.len()).to_le_bytes());
         header[12..].copy_from_slice(&word(row.key_len).to_le_bytes());
@@ -98,7 +158,7 @@ impl RunWriter {
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
             .map_err(io_error("write a temporary file in", &directory))?;
-        Ok(Run { directory, file: Mutex::new(file), extents, rows, level })
+        Ok(Run { directory, file, extents, rows, level })
     }
 }
 
@@ -113,15 +173,13 @@ pub(super) struct RunReader<'a> {
 /// A part of a file that others read, too.
 #[derive(Debug)]
 struct Part<'a> {
-    file: &'a Mutex<File>,
+    file: &'a File,
     at: u64,
 }
 
 impl Read for Part<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read(bytes)?;
+        let read = self.file.read_at(bytes, self.at)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -147,12 +205,12 @@ impl<'a> RunReader<'a> {
         }
         self.left -= 1;
         let mut read = || {
-            let mut header = [0; 16];
-            self.reader.read_exact(&mut header)?;
-            let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3, k0, k1, k2, k3] = header;
-            head.partition = Ordinal(u64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]));
-            head.key_len = u32::from_le_bytes([k0, k1, k2, k3]) as usize;
-            head.bytes.resize(u32::from_le_bytes([l0, l1, l2, l3]) as usize, 0);
+            let mut bytes = [0; HEADER];
+            self.reader.read_exact(&mut bytes)?;
+            let header = Header::read(&bytes);
+            head.partition = header.partition;
+            head.key_len = header.key_len;
+            head.bytes.resize(header.len, 0);
             self.reader.read_exact(&mut head.bytes)
         };
         read().map_err(io_error("read a temporary file in", self.directory))?;

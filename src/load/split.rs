@@ -20,8 +20,8 @@ use super::{
 };
 use crate::plan::StreamPlan;
 
-/// Rows that are turned into bytes at a time.
-const CONVERTED_ROWS: usize = 1_024;
+/// Rows that are turned into bytes at a time; they are copied again before they leave the cache.
+const CONVERTED_ROWS: usize = 256;
 
 /// Takes batches.
 #[derive(Debug)]

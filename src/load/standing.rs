@@ -414,7 +414,11 @@ impl RowSource for StandingRows<'_> {
             }
             let (bytes, key_len) = self.bytes.row(current.at);
             // Merging what is not sorted would leave two rows of a key.
-            let is_sorted = current.is_first || head.bytes.as_slice() <= bytes;
+            let is_sorted = current.is_first
+                || match key_len {
+                    0 => head.bytes.as_slice() <= bytes,
+                    _ => head.row().key() <= &bytes[..key_len],
+                };
             if !is_sorted && self.which != Which::Unsorted {
                 let found = "its rows are not in the order of the key".to_owned();
                 return Err(WriteError::Standing { path: current.path.clone(), found });

@@ -257,9 +257,12 @@ impl<'a> Update<'a> {
             }
             Ok((tally.counts, files))
         };
-        let (small, large): (Vec<_>, Vec<_>) = jobs.iter().partition(|it| *it.1 <= SMALL_ROWS);
+        let (mut small, large): (Vec<_>, Vec<_>) = jobs.iter().partition(|it| *it.1 <= SMALL_ROWS);
+        // The largest first, each by itself: no thread is left with one when the others are done.
+        small.sort_by_key(|it| std::cmp::Reverse(it.1));
         let mut staged: Vec<(Counts, Vec<StagedFile>)> = small
             .into_par_iter()
+            .with_max_len(1)
             .map(|(partition, _)| stage(*partition, false))
             .collect::<Result<_, WriteError>>()?;
         for (partition, _) in large {
@@ -389,7 +392,8 @@ impl<'a> Update<'a> {
             if origin != Origin::New {
                 stands.push(partition);
             }
-            contest.push(origin, partition, bytes, &self.layout, &mut counts);
+            let row = Row { partition, key_len: row.key_len, bytes };
+            contest.push(origin, row, &self.layout, &mut counts);
         }
         if let Some(key) = key {
             close(&mut contest, &mut stands, key.len(), &mut counts)?;

@@ -64,7 +64,7 @@ pub struct RunOptions {
     pub refresh: Refresh,
     /// Whether files that need no change are written anew.
     pub rewrite: Rewrite,
-    /// Bytes of rows that the writers keep in memory, all together.
+    /// Bytes of memory for rows, of all streams together.
     pub memory_bytes: usize,
     /// Whether anything is published.
     pub purpose: Purpose,
@@ -81,7 +81,7 @@ impl RunOptions {
             until: None,
             refresh: Refresh::Incremental,
             rewrite: Rewrite::Changed,
-            memory_bytes: 96 << 20,
+            memory_bytes: 128 << 20,
             purpose: Purpose::Publish,
         }
     }
@@ -296,7 +296,8 @@ fn jobs<'a>(
         let (writer, writing, spooled) = match publish {
             Publish::ReadOnly => (None, None, None),
             Publish::Yes => {
-                let memory = options.memory_bytes / written;
+                // The other half is for what is read, decoded, merged and encoded.
+                let memory = options.memory_bytes / 2 / written;
                 let writer = destination.stream(stream, memory).map_err(Error::Write)?;
                 let quarantine = destination.quarantine(&stream.name);
                 let (queue, receiver) = WriterQueue::new();
