@@ -1,5 +1,5 @@
-//! Between extract and load, for the pages of one slice: decode on rayon, count, hand rows to the
-//! writer and parents to the child streams.
+//! Between extract and load, for the pages of one slice: decode (large ones on rayon), count, hand
+//! rows to the writer and parents to the child streams.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -27,6 +27,7 @@ use crate::{
 
 /// Between the parts of a slice's key; no id has it.
 const KEY_SEPARATOR: char = '\u{1f}';
+
 /// Under which a later run finds a slice; `None` where it has to be read again.
 ///
 /// The slice of a parent is the same only while the parent is: a parent without a cursor value
@@ -44,6 +45,10 @@ pub(super) fn slice_key(stream: &StreamPlan, slice: &Slice) -> Option<String> {
 
 /// Bytes of decoded rows that may wait for one writer; what is over makes fetching wait.
 const QUEUE_BYTES: usize = 16 << 20;
+
+/// Bytes of a body that is decoded where it arrives, in some 50 µs: to wake a thread for it would cost
+/// as much again.
+const SMALL_BODY: usize = 32 << 10;
 
 /// What a stream's slices share.
 #[derive(Debug)]
@@ -306,19 +311,20 @@ impl PageReader for SliceReader<'_> {
         body: Bytes,
         context: &SliceContext,
     ) -> Result<(PageFacts, Decoded), UnreadableBody> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let decoder = Arc::clone(&self.shared.decoder);
-        let context = context.clone();
-        rayon::spawn(move || {
-            let read = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
-                truncated: may_be_cut_off(&err, &body),
-                reason: why_unreadable(&err, &body),
+        let page = if body.len() <= SMALL_BODY {
+            decode(&self.shared.decoder, &body, context)?
+        } else {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let decoder = Arc::clone(&self.shared.decoder);
+            let context = context.clone();
+            rayon::spawn(move || {
+                // The slice may have been stopped meanwhile.
+                let _ = sender.send(decode(&decoder, &body, &context));
             });
-            // The slice may have been stopped meanwhile.
-            let _ = sender.send(read);
-        });
-        let stopped = || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
-        let page = receiver.await.map_err(|_| stopped())??;
+            let stopped =
+                || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
+            receiver.await.map_err(|_| stopped())??
+        };
         Ok((page.facts.clone(), page))
     }
 
@@ -336,6 +342,17 @@ impl PageReader for SliceReader<'_> {
         let limit = self.shared.held_bytes;
         if held.bytes > limit { Err(NotTaken::TooMuch(limit)) } else { Ok(()) }
     }
+}
+
+fn decode(
+    decoder: &Decoder,
+    body: &[u8],
+    context: &SliceContext,
+) -> Result<Decoded, UnreadableBody> {
+    decoder.decode(body, context).map_err(|err| UnreadableBody {
+        truncated: may_be_cut_off(&err, body),
+        reason: why_unreadable(&err, body),
+    })
 }
 
 /// Why a body cannot be read, for a person: what ends too early has no mistake at its end.
