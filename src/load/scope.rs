@@ -99,7 +99,8 @@ pub(super) struct Shape {
     equals: Vec<usize>,
     date: Option<usize>,
     converter: Option<RowConverter>,
-    /// By the values of `equals`, as bytes; days since 1970-01-01, both ends included.
+    /// By the values of `equals`, as bytes; where there is a `date`, days since 1970-01-01, both ends
+    /// included.
     scopes: HashMap<Box<[u8]>, Vec<(i64, i64)>>,
     /// What the values of one column lie in.
     bounds: Option<Bounds>,
@@ -297,7 +298,11 @@ impl Shape {
             let Some(values) = values else { return Ok(()) };
             key = converter.convert_columns(&values)?.row(0).data().into();
         }
-        self.scopes.entry(key).or_default().push(range);
+        let ranges = self.scopes.entry(key).or_default();
+        // Without a column of dates a scope has all of them, and needs no room for that.
+        if self.date.is_some() {
+            ranges.push(range);
+        }
         Ok(())
     }
 

@@ -7,13 +7,19 @@
 //! frame                                       length, crc32, kind, payload (JSON; Arrow IPC for pages)
 //! ```
 //!
+//! Pages can be small and many: one has no schema, which would take more room and time than five rows
+//! do, and of a finished slice only its place in the file is kept in memory.
+//!
 //! Only slices whose end is in the file count. A frame that a kill or a loss of power has torn ends
 //! the file: what is behind it is fetched again. The files go when their stream is published.
 
 use std::{
     collections::HashMap,
+    fmt,
     fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    path::Path,
     sync::Arc,
 };
 
@@ -21,7 +27,11 @@ use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
-    ipc::{reader::StreamReader, writer::StreamWriter as IpcWriter},
+    ipc::{
+        MetadataVersion,
+        reader::StreamReader,
+        writer::{IpcWriteOptions, StreamWriter as IpcWriter},
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -34,7 +44,7 @@ use super::{
 use crate::plan::Name;
 
 /// The version of the files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A frame that claims to be larger is torn.
 const LARGEST_FRAME: u32 = 1 << 30;
 
@@ -122,9 +132,23 @@ const PAGE: u8 = 1;
 const END: u8 = 2;
 
 /// Takes pages and ends of slices.
-#[derive(Debug)]
 pub struct SpoolWriter {
     file: StagingFile,
+    /// Writes the batches of all pages; what it has written is taken away page by page.
+    ipc: IpcWriter<Vec<u8>>,
+}
+
+impl fmt::Debug for SpoolWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolWriter").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// A writer of batches that has written their schema.
+fn ipc(schema: &SchemaRef) -> Result<IpcWriter<Vec<u8>>, ArrowError> {
+    // As little between the columns as the format allows: a page can have five rows.
+    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
+    IpcWriter::try_new_with_options(Vec::new(), schema, options)
 }
 
 impl SpoolWriter {
@@ -141,21 +165,23 @@ impl SpoolWriter {
         self.json(&mut payload, &head)?;
         let head_len = u32::try_from(payload.len() - 4).unwrap_or(u32::MAX);
         payload[..4].copy_from_slice(&head_len.to_le_bytes());
-        let encoded = IpcWriter::try_new(&mut payload, &batch.schema()).and_then(|mut writer| {
-            writer.write(batch)?;
-            writer.finish()
-        });
-        encoded.map_err(|err| self.arrow(err))?;
+        if let Err(err) = self.ipc.write(batch) {
+            return Err(self.arrow(err));
+        }
+        payload.append(self.ipc.get_mut());
         self.frame(PAGE, &payload)
     }
 
-    /// Says that a slice has all its pages; from here on it counts.
+    /// Says that a slice has all its pages; from here on it counts, once it is [flushed](Self::flush).
     pub fn end(&mut self, slice: &str, end: SpooledEnd) -> Result<(), WriteError> {
         let mut payload = Vec::new();
         self.json(&mut payload, &EndHead { slice: slice.to_owned(), end })?;
-        self.frame(END, &payload)?;
-        // What is handed to the system survives the process; a loss of power may cost it, and then
-        // the checksums say so.
+        self.frame(END, &payload)
+    }
+
+    /// Hands everything to the system, where it survives the process; a loss of power may cost it, and
+    /// then the checksums say so.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
         self.file.flush().map_err(self.file.error())
     }
 
@@ -175,8 +201,18 @@ impl SpoolWriter {
     }
 
     fn arrow(&self, err: ArrowError) -> WriteError {
-        self.file.error()(std::io::Error::other(err))
+        unwritable(self.file.absolute(), err)
     }
+}
+
+fn unwritable(path: &Path, err: ArrowError) -> WriteError {
+    io_error("write", path)(std::io::Error::other(err))
+}
+
+fn hash(slice: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    slice.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn checksum(kind: u8, payload: &[u8]) -> u32 {
@@ -192,7 +228,10 @@ pub struct Spooled {
     held: Arc<Held>,
     path: String,
     schema: SchemaRef,
-    slices: HashMap<String, FinishedSlice>,
+    /// The schema as a stream of batches begins with it.
+    preamble: Vec<u8>,
+    /// By the hash of their keys.
+    slices: HashMap<u64, FinishedSlice>,
     /// Where the last whole frame ends.
     end: u64,
 }
@@ -211,8 +250,11 @@ impl Spooled {
         schema: SchemaRef,
     ) -> Result<Self, WriteError> {
         let path = spool(held, stream);
-        let mut spooled =
-            Self { held: Arc::clone(held), path, schema, slices: HashMap::new(), end: 0 };
+        let absolute = held.store.absolute(&path)?;
+        let mut preamble = ipc(&schema).map_err(|err| unwritable(&absolute, err))?;
+        let preamble = std::mem::take(preamble.get_mut());
+        let held = Arc::clone(held);
+        let mut spooled = Self { held, path, schema, preamble, slices: HashMap::new(), end: 0 };
         if spooled.held.store.size(&spooled.path)?.is_some() {
             spooled.scan()?;
         }
@@ -221,29 +263,33 @@ impl Spooled {
 
     /// How a slice ended, if it is here.
     pub fn end(&self, slice: &str) -> Option<SpooledEnd> {
-        self.slices.get(slice)?.end
+        self.slices.get(&hash(slice))?.end
     }
 
     /// The pages of a finished slice, in the order in which they came; none of another.
     pub fn pages(&self, slice: &str) -> Result<SpooledPages<'_>, WriteError> {
-        let offsets = self.slices.get(slice).map(|it| it.pages.as_slice()).unwrap_or_default();
+        let found = self.slices.get(&hash(slice));
+        let offsets = found.map(|it| it.pages.as_slice()).unwrap_or_default();
         Ok(SpooledPages { spooled: self, frames: self.frames()?, offsets: offsets.iter() })
     }
 
     /// Goes on with the file, behind its last whole frame.
     pub fn append(&self) -> Result<SpoolWriter, WriteError> {
-        Ok(SpoolWriter { file: self.held.store.append(&self.path, self.end)? })
+        let file = self.held.store.append(&self.path, self.end)?;
+        let mut ipc = ipc(&self.schema).map_err(|err| unwritable(file.absolute(), err))?;
+        ipc.get_mut().clear();
+        Ok(SpoolWriter { file, ipc })
     }
 
     fn scan(&mut self) -> Result<(), WriteError> {
         let mut frames = self.frames()?;
-        let mut slices: HashMap<String, FinishedSlice> = HashMap::new();
+        let mut slices: HashMap<u64, FinishedSlice> = HashMap::new();
         loop {
             let offset = frames.offset;
             match frames.next()? {
                 Some((PAGE, payload)) => {
                     let Some(head) = page_head(&payload) else { break };
-                    let slice = slices.entry(head.slice).or_default();
+                    let slice = slices.entry(hash(&head.slice)).or_default();
                     if head.page == 1 {
                         // The slice was begun again.
                         *slice = FinishedSlice::default();
@@ -252,13 +298,16 @@ impl Spooled {
                 }
                 Some((END, payload)) => {
                     let Ok(head) = serde_json::from_slice::<EndHead>(&payload) else { break };
-                    slices.entry(head.slice).or_default().end = Some(head.end);
+                    slices.entry(hash(&head.slice)).or_default().end = Some(head.end);
                 }
                 Some(_) | None => break,
             }
             self.end = frames.offset;
         }
         slices.retain(|_, it| it.end.is_some());
+        for slice in slices.values_mut() {
+            slice.pages.shrink_to_fit();
+        }
         self.slices = slices;
         Ok(())
     }
@@ -270,8 +319,8 @@ impl Spooled {
 
     fn parse(&self, payload: &[u8]) -> Option<SpooledPage> {
         let PageHead { slice, page, records, rejects } = page_head(payload)?;
-        let (_, ipc) = split_page(payload)?;
-        let mut reader = StreamReader::try_new(ipc, None).ok()?;
+        let (_, batch) = split_page(payload)?;
+        let mut reader = StreamReader::try_new(self.preamble.chain(batch), None).ok()?;
         let batch = reader.next()?.ok()?;
         // The schema of today has the same columns, or the fingerprint would be another.
         let batch =

@@ -1,6 +1,6 @@
 //! Names that become directories, keys and column headers.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use thiserror::Error;
 
@@ -24,7 +24,7 @@ pub struct InvalidName(pub String);
 /// assert!("../work".parse::<Name>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The name as text.
@@ -40,7 +40,7 @@ impl FromStr for Name {
         let starts = text.starts_with(|it: char| it.is_ascii_lowercase() || it == '_');
         let allowed = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
         if starts && text.chars().all(allowed) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidName(text.to_owned()))
         }

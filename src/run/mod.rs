@@ -13,6 +13,7 @@
 //! rest of its stream is published. A stream of which nothing could be read publishes nothing, and
 //! neither do its children. What was there before stays as it was.
 
+mod feed;
 mod forecast;
 mod progress;
 mod reader;
@@ -29,7 +30,6 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
@@ -38,13 +38,14 @@ pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport}
 
 use crate::{
     error::Error,
-    extract::{Extractor, Horizon, ParentValues, planned_start, reread},
+    extract::{Extractor, Horizon, planned_start, reread},
     load::{Destination, Purpose, ResumeHeader, Rewrite, Unapplied},
     plan::{Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
 };
-use reader::{ChildFeed, Shared, WriterQueue};
+use feed::{ChildFeed, Parents};
+use reader::{Shared, WriterQueue};
 use stream::{Job, Run};
 
 /// What a run is asked for beside its plan.
@@ -272,7 +273,7 @@ fn jobs<'a>(
     }
 
     let mut feeds: HashMap<&Name, Vec<ChildFeed>> = HashMap::new();
-    let mut receivers: HashMap<&Name, mpsc::UnboundedReceiver<ParentValues>> = HashMap::new();
+    let mut receivers: HashMap<&Name, Parents> = HashMap::new();
     for (stream, _) in chosen {
         if let Some(parent) = stream.slices.parent() {
             let cursor = chosen

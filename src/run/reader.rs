@@ -1,27 +1,25 @@
-//! Between extract and load, for the pages of one slice: decode on rayon, count, hand rows to the
-//! writer and parents to the child streams.
+//! Between extract and load, for the pages of one slice: decode (large ones on rayon), count, hand
+//! rows to the writer and parents to the child streams.
 
-use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{DataType, Date32Type, TimestampMicrosecondType},
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::progress::StreamProgress;
+use super::{
+    feed::{ChildFeed, PARENT_VERSION},
+    progress::StreamProgress,
+};
 use crate::{
-    extract::{NotTaken, PageReader, ParentValues, Slice, UnreadableBody},
+    extract::{NotTaken, PageReader, Slice, UnreadableBody},
     load::{ReadScopes, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
     plan::{Name, PageFacts, ReplaceScope, SliceContext, StreamPlan, WriteMode},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
@@ -29,9 +27,6 @@ use crate::{
 
 /// Between the parts of a slice's key; no id has it.
 const KEY_SEPARATOR: char = '\u{1f}';
-/// Under which the parent's cursor value travels with the values that are bound from it. Templates
-/// cannot name it.
-pub(super) const PARENT_VERSION: &str = "$version";
 
 /// Under which a later run finds a slice; `None` where it has to be read again.
 ///
@@ -50,6 +45,10 @@ pub(super) fn slice_key(stream: &StreamPlan, slice: &Slice) -> Option<String> {
 
 /// Bytes of decoded rows that may wait for one writer; what is over makes fetching wait.
 const QUEUE_BYTES: usize = 16 << 20;
+
+/// Bytes of a body that is decoded where it arrives, in some 50 µs: to wake a thread for it would cost
+/// as much again.
+const SMALL_BODY: usize = 32 << 10;
 
 /// What a stream's slices share.
 #[derive(Debug)]
@@ -171,78 +170,6 @@ impl WriterQueue {
     pub(super) fn end(self, scopes: ReadScopes, rewrite: Rewrite) {
         // A writer that has failed says so itself.
         let _ = self.sender.send(Queued::End { scopes, rewrite });
-    }
-}
-
-/// The way to a child stream: each row of the parent is sent once.
-#[derive(Debug)]
-pub(super) struct ChildFeed {
-    /// Names and the columns that they are bound to; with the parent's cursor column, if it has one.
-    bind: Vec<(String, Name)>,
-    sender: mpsc::UnboundedSender<ParentValues>,
-    seen: Mutex<HashSet<u64>>,
-}
-
-impl ChildFeed {
-    /// A feed and its other end.
-    pub(super) fn new(
-        mut bind: Vec<(String, Name)>,
-        cursor: Option<&Name>,
-    ) -> (Self, mpsc::UnboundedReceiver<ParentValues>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        bind.extend(cursor.map(|it| (PARENT_VERSION.to_owned(), it.clone())));
-        (Self { bind, sender, seen: Mutex::default() }, receiver)
-    }
-
-    fn send(&self, batch: &RecordBatch) {
-        let columns: Vec<_> = self
-            .bind
-            .iter()
-            .filter_map(|(name, column)| Some((name, batch.column_by_name(column.as_str())?)))
-            .collect();
-        for row in 0..batch.num_rows() {
-            let values: ParentValues =
-                columns.iter().map(|(name, array)| ((*name).clone(), cell(array, row))).collect();
-            self.send_values(values);
-        }
-    }
-
-    /// Sends a parent, unless it was sent before.
-    pub(super) fn send_values(&self, values: ParentValues) {
-        if self.is_new(&values) {
-            // A child that has ended needs no more parents.
-            let _ = self.sender.send(values);
-        }
-    }
-
-    fn is_new(&self, values: &ParentValues) -> bool {
-        let mut hasher = DefaultHasher::new();
-        for (name, value) in values.iter().filter(|(name, _)| *name != PARENT_VERSION) {
-            (name, value.to_string()).hash(&mut hasher);
-        }
-        lock(&self.seen).insert(hasher.finish())
-    }
-}
-
-/// A cell as a template sees it.
-fn cell(array: &dyn Array, row: usize) -> Value {
-    if array.is_null(row) {
-        return Value::Null;
-    }
-    match array.data_type() {
-        DataType::Utf8 => Value::from(array.as_string::<i32>().value(row)),
-        DataType::Int64 => Value::from(array.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => Value::from(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Boolean => Value::from(array.as_boolean().value(row)),
-        DataType::Date32 => {
-            let date = array.as_primitive::<Date32Type>().value_as_date(row);
-            date.map_or(Value::Null, |it| Value::from(it.to_string()))
-        }
-        DataType::Timestamp(..) => {
-            let instant = array.as_primitive::<TimestampMicrosecondType>().value_as_datetime(row);
-            instant.map_or(Value::Null, |it| Value::from(it.and_utc().to_rfc3339()))
-        }
-        _ => Value::Null,
     }
 }
 
@@ -384,19 +311,20 @@ impl PageReader for SliceReader<'_> {
         body: Bytes,
         context: &SliceContext,
     ) -> Result<(PageFacts, Decoded), UnreadableBody> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let decoder = Arc::clone(&self.shared.decoder);
-        let context = context.clone();
-        rayon::spawn(move || {
-            let read = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
-                truncated: may_be_cut_off(&err, &body),
-                reason: why_unreadable(&err, &body),
+        let page = if body.len() <= SMALL_BODY {
+            decode(&self.shared.decoder, &body, context)?
+        } else {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let decoder = Arc::clone(&self.shared.decoder);
+            let context = context.clone();
+            rayon::spawn(move || {
+                // The slice may have been stopped meanwhile.
+                let _ = sender.send(decode(&decoder, &body, &context));
             });
-            // The slice may have been stopped meanwhile.
-            let _ = sender.send(read);
-        });
-        let stopped = || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
-        let page = receiver.await.map_err(|_| stopped())??;
+            let stopped =
+                || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
+            receiver.await.map_err(|_| stopped())??
+        };
         Ok((page.facts.clone(), page))
     }
 
@@ -414,6 +342,17 @@ impl PageReader for SliceReader<'_> {
         let limit = self.shared.held_bytes;
         if held.bytes > limit { Err(NotTaken::TooMuch(limit)) } else { Ok(()) }
     }
+}
+
+fn decode(
+    decoder: &Decoder,
+    body: &[u8],
+    context: &SliceContext,
+) -> Result<Decoded, UnreadableBody> {
+    decoder.decode(body, context).map_err(|err| UnreadableBody {
+        truncated: may_be_cut_off(&err, body),
+        reason: why_unreadable(&err, body),
+    })
 }
 
 /// Why a body cannot be read, for a person: what ends too early has no mistake at its end.

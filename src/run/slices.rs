@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
 use super::{
+    feed::{PARENT_VERSION, Parents},
     progress::StreamProgress,
-    reader::{PARENT_VERSION, Shared, SliceReader, slice_key},
+    reader::{Shared, SliceReader, slice_key},
     report::SliceReport,
 };
 use crate::{
@@ -103,9 +104,7 @@ pub(super) struct SliceLoop<'a> {
 }
 
 /// The parents, once all of them have come.
-async fn listed(
-    parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
-) -> Option<mpsc::UnboundedReceiver<ParentValues>> {
+async fn listed(parents: Option<Parents>) -> Option<Parents> {
     let mut parents = parents?;
     let (sender, receiver) = mpsc::unbounded_channel();
     while let Some(parent) = parents.recv().await {
@@ -124,10 +123,7 @@ struct Ended {
 
 impl SliceLoop<'_> {
     /// Reads every slice, those of parents while parents still come.
-    pub(super) async fn run(
-        &self,
-        mut parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
-    ) -> SliceTally {
+    pub(super) async fn run(&self, mut parents: Option<Parents>) -> SliceTally {
         let Self { stream, progress, horizon, at_once, .. } = self;
         if self.is_listed_first {
             parents = listed(parents).await;
@@ -171,7 +167,7 @@ impl SliceLoop<'_> {
                 }
                 parent = next_parent, if waiting.len() < *at_once => {
                     let ready = if let Some(parent) = parent {
-                        batcher.add(parent)
+                        batcher.add(parent.into())
                     } else {
                         parents = None;
                         batcher.rest()

@@ -10,11 +10,11 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
     Refresh, RunOptions,
+    feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
     report::{StreamReport, StreamStatus, TimeReport},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    extract::{Exhausted, Extractor, Horizon, ParentValues, asked_start, planned_start},
+    extract::{Exhausted, Extractor, Horizon, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
     plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
@@ -34,7 +34,7 @@ pub(super) struct Job<'a> {
     pub(super) stream: &'a StreamPlan,
     pub(super) progress: &'a StreamProgress,
     pub(super) shared: Shared,
-    pub(super) parents: Option<mpsc::UnboundedReceiver<ParentValues>>,
+    pub(super) parents: Option<Parents>,
     pub(super) writing: Option<Writing>,
     pub(super) horizon: Horizon,
     pub(super) state: Option<StreamState>,
@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
         };
         // Dropped without its end, the queue makes the writer give up.
         if let Some(queue) = shared.writer.take().filter(|_| fatal.is_none()) {
-            queue.end(scopes(stream, &read), self.options.rewrite);
+            queue.end(scopes(stream, &mut read), self.options.rewrite);
         }
         let result = match writing {
             Some(writing) => {
@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
     fn settle(
         &self,
         stream: &StreamPlan,
-        slices: SliceTally,
+        mut slices: SliceTally,
         tally: Tally,
         horizon: &Horizon,
         state: Option<&StreamState>,
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
             // A child has got as far as the parents that it followed.
             Some(Outcome { progress, .. }) => state::Progress {
                 asked_from: progress.asked_from.into_iter().chain(asked_from).min(),
-                pending: slices.pending.clone(),
+                pending: std::mem::take(&mut slices.pending),
                 ..progress
             },
             None => state::Progress {
@@ -444,7 +444,7 @@ fn note_outcome(report: &mut StreamReport, outcome: Published) {
 }
 
 /// Which rows that stand become exactly what was read.
-fn scopes(stream: &StreamPlan, read: &Read) -> ReadScopes {
+fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
     match &stream.write {
         WriteMode::Replace { scope: ReplaceScope::All, key } => {
             // Without a key what was read could not be told from what stands.
@@ -456,9 +456,9 @@ fn scopes(stream: &StreamPlan, read: &Read) -> ReadScopes {
         }
         WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
             if read.covers_all && !read.slices.has_unread_without_scope {
-                ReadScopes::AllBut(read.slices.unread.clone())
+                ReadScopes::AllBut(std::mem::take(&mut read.slices.unread))
             } else {
-                ReadScopes::These(read.slices.read.clone())
+                ReadScopes::These(std::mem::take(&mut read.slices.read))
             }
         }
         // Rows of slices that were not read cannot be told from the others here.

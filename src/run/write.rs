@@ -41,7 +41,7 @@ fn stage(
     spool: &mut SpoolWriter,
     mut queue: mpsc::UnboundedReceiver<Queued>,
 ) -> Result<Option<(StagedStream, Duration)>, WriteError> {
-    while let Some(queued) = queue.blocking_recv() {
+    while let Some(queued) = next(&mut queue, spool)? {
         match queued {
             Queued::Page { page, room } => {
                 let QueuedPage { slice, key, page, records, batch, rejects } = page;
@@ -74,6 +74,18 @@ fn stage(
         }
     }
     Ok(None)
+}
+
+/// The next of the queue. Before it waits, what is finished is safe from a kill.
+fn next(
+    queue: &mut mpsc::UnboundedReceiver<Queued>,
+    spool: &mut SpoolWriter,
+) -> Result<Option<Queued>, WriteError> {
+    if let Ok(queued) = queue.try_recv() {
+        return Ok(Some(queued));
+    }
+    spool.flush()?;
+    Ok(queue.blocking_recv())
 }
 
 fn spooled(reject: Reject) -> SpooledReject {
