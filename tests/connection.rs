@@ -6,9 +6,12 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
-    sync::Arc,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use aws_lc_rs::{
@@ -95,47 +98,67 @@ fn certificate() -> (Vec<u8>, Vec<u8>) {
     (der(SEQUENCE, &[&to_sign, &algorithm, &signature]), private.as_ref().to_vec())
 }
 
-/// Answers every request with one record; gives the URL. The thread ends with the test.
-fn serve(certificate: &[u8], key: Vec<u8>) -> String {
+/// A connection that a client has opened, as the server sees it.
+type Session = BufReader<StreamOwned<ServerConnection, TcpStream>>;
+
+/// Hands every connection to `answer`, one after the other; gives the URL. The thread ends with the test.
+fn serve(
+    certificate: &[u8],
+    key: Vec<u8>,
+    protocols: &[&str],
+    answer: impl Fn(&mut Session) + Send + 'static,
+) -> String {
     let key = PrivateKeyDer::Pkcs8(key.into());
     let chain = vec![CertificateDer::from(certificate.to_vec())];
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-    let config = Arc::new(config.unwrap());
+    let mut config = config.unwrap();
+    config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+    let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let session = ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = BufReader::new(StreamOwned::new(session, connection.unwrap()));
-            // A client that does not trust the certificate goes away.
-            let mut line = String::new();
-            while stream.read_line(&mut line).is_ok_and(|it| it > 2) {
-                line.clear();
-            }
-            let body = r#"{"items":[{"id":1,"day":"2024-07-25"}]}"#;
-            let length = body.len();
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-            let stream = stream.get_mut();
-            let _ = stream.write_all(format!("{head}{body}").as_bytes());
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
+            answer(&mut BufReader::new(StreamOwned::new(session, connection.unwrap())));
         }
     });
     url
 }
 
-#[test]
+const BODY: &str = r#"{"items":[{"id":1,"day":"2024-07-25"}]}"#;
+
+/// Answers a request over HTTP/1.1 with one record.
+fn answer_one(session: &mut Session) {
+    // A client that does not trust the certificate goes away.
+    let mut line = String::new();
+    while session.read_line(&mut line).is_ok_and(|it| it > 2) {
+        line.clear();
+    }
+    let length = BODY.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let stream = session.get_mut();
+    let _ = stream.write_all(format!("{head}{BODY}").as_bytes());
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+/// A directory that has the certificate in `ca.pem`.
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-fn an_authority_of_ones_own_is_trusted_where_the_pipeline_names_it() {
-    let (certificate, key) = certificate();
+fn workspace_that_trusts(certificate: &[u8]) -> Workspace {
     let workspace = Workspace::new();
     let pem = format!(
         "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        STANDARD.encode(&certificate)
+        STANDARD.encode(certificate)
     );
     fs::write(workspace.path().join("ca.pem"), pem).unwrap();
-    let url = serve(&certificate, key);
+    workspace
+}
+
+#[test]
+fn an_authority_of_ones_own_is_trusted_where_the_pipeline_names_it() {
+    let (certificate, key) = certificate();
+    let workspace = workspace_that_trusts(&certificate);
+    let url = serve(&certificate, key, &[], answer_one);
     let strange = workspace.run(&pipeline(&url, "{}"), &[], &[]);
     let trusted = workspace.run(&pipeline(&url, "{ ca_file: ca.pem }"), &[], &[]);
 
@@ -187,4 +210,150 @@ fn credentials_that_stay_on_this_machine_are_not_given_to_a_proxy() {
 
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert_eq!(proxy.lines().len(), 1, "what the pipeline allows goes through the proxy");
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+struct Frame {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+
+    fn read(session: &mut Session) -> Option<Self> {
+        let mut head = [0; 9];
+        session.read_exact(&mut head).ok()?;
+        let [a, b, c, kind, _flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        session.read_exact(&mut payload).ok()?;
+        Some(Self { kind, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    /// The bytes of a frame that is sent.
+    fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// The value of a setting, where the frame has it (section 6.5.1).
+    fn setting(&self, wanted: u16) -> Option<u32> {
+        let pairs = self.payload.chunks_exact(6).filter(|_| self.kind == Self::SETTINGS);
+        let mut pairs = pairs.map(|it| (&it[..2], &it[2..]));
+        let (_, value) = pairs.find(|(name, _)| **name == wanted.to_be_bytes())?;
+        value.try_into().ok().map(u32::from_be_bytes)
+    }
+}
+
+/// Answers the first request over HTTP/2 with one record; gives the frames that came before.
+fn answer_over_http2(session: &mut Session) -> Vec<Frame> {
+    const INDEXED_STATUS_200: u8 = 0x88;
+    let mut preface = [0; 24];
+    session.read_exact(&mut preface).unwrap();
+    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let mut frames = Vec::new();
+    while let Some(frame) = Frame::read(session) {
+        if frame.kind == Frame::HEADERS {
+            let answer = [
+                Frame::bytes(Frame::SETTINGS, 0, 0, &[]),
+                Frame::bytes(Frame::HEADERS, 4, frame.stream, &[INDEXED_STATUS_200]),
+                Frame::bytes(Frame::DATA, 1, frame.stream, BODY.as_bytes()),
+            ];
+            session.get_mut().write_all(&answer.concat()).unwrap();
+            session.get_mut().flush().unwrap();
+        }
+        frames.push(frame);
+    }
+    frames
+}
+
+#[test]
+fn http2_is_spoken_where_the_server_offers_it_with_room_for_large_pages() {
+    let (certificate, key) = certificate();
+    let workspace = workspace_that_trusts(&certificate);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let url = serve(&certificate, key, &["h2", "http/1.1"], {
+        let seen = Arc::clone(&seen);
+        move |session| {
+            let frames = answer_over_http2(session);
+            *seen.lock().unwrap() = frames;
+        }
+    });
+
+    let ended = workspace.run(&pipeline(&url, "{ ca_file: ca.pem }"), &[], &[]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(workspace.rows("items").len(), 1);
+    // SETTINGS_INITIAL_WINDOW_SIZE is 4; a connection starts with 65535 bytes and is told of more.
+    let seen = seen.lock().unwrap();
+    let of_stream = seen.iter().find_map(|it| it.setting(4));
+    let of_connection = seen.iter().find(|it| it.kind == Frame::WINDOW_UPDATE && it.stream == 0);
+    assert_eq!(of_stream, Some(4 << 20));
+    assert_eq!(
+        of_connection.map(|it| it.payload.clone()),
+        Some(((16_u32 << 20) - 65535).to_be_bytes().to_vec())
+    );
+}
+
+/// Answers with one record a page, and the total, on connections that stay open; gives the URL and
+/// counts the connections and the requests. The threads end with the test.
+fn serve_on_and_on(total: usize) -> (String, Arc<[AtomicUsize; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let counted = Arc::clone(&counts);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            counted[0].fetch_add(1, SeqCst);
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let mut connection = BufReader::new(connection.unwrap());
+                let mut line = String::new();
+                while connection.read_line(&mut line).is_ok_and(|it| it > 0) {
+                    let target = line.split(' ').nth(1).unwrap().to_owned();
+                    while line.trim_end() != "" {
+                        line.clear();
+                        connection.read_line(&mut line).unwrap();
+                    }
+                    line.clear();
+                    counted[1].fetch_add(1, SeqCst);
+                    let offset: usize = target.split("offset=").nth(1).unwrap().parse().unwrap();
+                    let items = json!([{ "id": offset, "day": "2024-07-25" }]);
+                    let body = json!({ "items": items, "total": total }).to_string();
+                    let length = body.len();
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                    connection.get_mut().write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    (url, counts)
+}
+
+#[test]
+fn connections_serve_one_page_after_the_other() {
+    for in_flight in [1, 3] {
+        let (url, counts) = serve_on_and_on(60);
+        let limits = format!(
+            "  limits: {{ requests_per_second: 10000, max_in_flight: {in_flight} }}\n  tls:"
+        );
+        let paging = "records: items\n    paginate: { offset: { total: total } }";
+        let yaml =
+            pipeline(&url, "{}").replace("  tls:", &limits).replace("records: items", paging);
+
+        let workspace = Workspace::new();
+        let ended = workspace.run(&yaml, &[], &[]);
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(workspace.rows("items").len(), 60);
+        let [connections, requests] = [0, 1].map(|it: usize| counts[it].load(SeqCst));
+        assert_eq!(requests, 60);
+        // A request may be ready before the connection of the last one is.
+        assert!(connections <= 2 * in_flight, "{connections} connections");
+    }
 }

@@ -152,6 +152,12 @@ impl Budget {
         }
     }
 
+    /// Whether more requests than these are left.
+    pub(super) fn has_more_than(&self, requests: usize) -> bool {
+        let left = |limit: u64| limit.saturating_sub(self.sent.load(Relaxed));
+        self.max_requests.is_none_or(|it| left(it) > requests as u64)
+    }
+
     /// Takes a request out of the budget.
     pub(super) fn take(&self) -> Result<(), Exhausted> {
         self.check_wait(Duration::ZERO)?;

@@ -9,11 +9,13 @@
 //!       --respond--> ok | retry after 1.3 s | skip | gone | fail
 //!       --ledger---> 100 of 214 records
 //!       --paginate-> offset=100&limit=100, …, the end; 214 of 214: complete
+//!       --ahead----> offset=200&limit=100 is under way before its turn
 //! ```
 //!
 //! The module reads a body only through the [`PageReader`] that it is given, so that each body is
 //! parsed once. It does not know columns, files or cursors.
 
+mod ahead;
 mod auth;
 mod budget;
 mod counters;
@@ -55,6 +57,7 @@ use crate::plan::{
     JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
     StreamPlan,
 };
+use ahead::{Ahead, Places};
 use auth::Auth;
 use budget::Budget;
 use ledger::{Ledger, PageNews};
@@ -143,6 +146,7 @@ pub struct Extractor {
     auth: Auth,
     pace: Pace,
     budget: Budget,
+    places: Places,
     /// Whether a page has come.
     has_answered: AtomicBool,
     draining: AtomicBool,
@@ -163,6 +167,7 @@ impl Extractor {
             auth,
             pace: Pace::new(&plan.source.limits),
             budget: Budget::new(&plan.source.limits, plan.source.retry.max_delay),
+            places: Places::new(plan.source.limits.max_in_flight),
             has_answered: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -241,11 +246,17 @@ impl Extractor {
     ) -> SliceEnd {
         let mut paginator = Paginator::new(&stream.paginate);
         let mut ledger = Ledger::new(!stream.key().is_empty());
-        let mut ask = paginator.first();
+        let mut ahead = Ahead::new(&self.places, &self.budget);
+        let (mut ask, mut foreseen) = (paginator.first(), Vec::new());
         let mut restarts = 0;
         loop {
-            let asked = Asked { stream, slice, ask: &ask, paginator: &paginator };
-            let page = match self.page(asked, reader, counters).await {
+            let can_shrink = paginator.can_shrink();
+            let is_moved_by_asking = paginator.is_moved_by_asking();
+            let begin = |ask| {
+                let asked = Asked { stream, slice, ask, can_shrink, is_moved_by_asking };
+                self.page(asked, reader, counters)
+            };
+            let page = match ahead.page(&ask, foreseen, begin).await {
                 Ok(PageEnd::Page(page)) => page,
                 Ok(PageEnd::Gone(loss)) => return SliceEnd::Gone(loss),
                 Ok(PageEnd::Skipped) => return SliceEnd::Skipped,
@@ -260,10 +271,13 @@ impl Extractor {
                         }
                         Err(err) => return SliceEnd::Failed(err),
                     }
+                    // It has the old size.
+                    foreseen = Vec::new();
+                    ahead.forget();
                     continue;
                 }
             };
-            let Page { facts, headers, output } = *page;
+            let Page { facts, headers, bytes, output } = *page;
             let step = paginator.total(&facts, &headers).and_then(|total| {
                 if let Some(total) = total.filter(|it| paginator.is_capped(*it)) {
                     return Ok(Step::Capped(total));
@@ -288,14 +302,20 @@ impl Extractor {
             debug!(page = ledger.pages(), records = facts.records, total = ledger.total(), "page");
             // A page that only repeats what is known ends some APIs; its records are there already.
             let is_new = news == PageNews::New;
-            if is_new && let Err(refused) = reader.accept(ledger.pages(), slice, output).await {
+            if is_new
+                && let Err(refused) =
+                    ahead.meanwhile(reader.accept(ledger.pages(), slice, output)).await
+            {
                 return SliceEnd::Failed(match refused {
                     NotTaken::Stopped => ExtractError::Stopped,
                     NotTaken::TooMuch(limit) => ExtractError::TooMuchHeld { limit },
                 });
             }
             match next {
-                Next::Page(next) => ask = next,
+                Next::Page(next) => {
+                    foreseen = paginator.foresee(ledger.total(), ahead.most(bytes));
+                    ask = next;
+                }
                 Next::End => {
                     return SliceEnd::Read {
                         verdict: ledger.verdict(),
@@ -314,8 +334,8 @@ impl Extractor {
         reader: &R,
         counters: &Counters,
     ) -> Result<PageEnd<R::Output>, ExtractError> {
-        let Asked { stream, slice, ask, paginator } = asked;
-        let request = self.request(stream, slice, ask).map_err(ExtractError::Request)?;
+        let Asked { stream, slice, ask, can_shrink, is_moved_by_asking } = asked;
+        let request = self.request(stream, slice, &ask).map_err(ExtractError::Request)?;
         let retry = &self.source.retry;
         let mut attempts = 0;
         loop {
@@ -339,8 +359,8 @@ impl Extractor {
             if let Some(answer) = response.filter(|_| failure.is_throttling()) {
                 self.pace.slow_down(answer.turn);
             }
-            let shrinks = failure.is_too_much() && paginator.can_shrink();
-            let restarts = failure.may_have_lost_a_page() && paginator.is_moved_by_asking();
+            let shrinks = failure.is_too_much() && can_shrink;
+            let restarts = failure.may_have_lost_a_page() && is_moved_by_asking;
             if attempts >= retry.max_attempts && !shrinks {
                 return Err(failure);
             }
@@ -468,7 +488,8 @@ impl Extractor {
         }
         self.pace.speed_up();
         self.has_answered.store(true, Relaxed);
-        Ok(PageEnd::Page(Box::new(Page { facts, headers: answer.headers.clone(), output })))
+        let (headers, bytes) = (answer.headers.clone(), answer.body.len());
+        Ok(PageEnd::Page(Box::new(Page { facts, headers, bytes, output })))
     }
 
     fn not_a_page<T>(&self, outcome: Outcome, sent: Sent<'_>) -> Result<PageEnd<T>, Judged> {
@@ -517,12 +538,14 @@ impl Extractor {
 }
 
 /// What is asked for.
-#[derive(Clone, Copy)]
 struct Asked<'a> {
     stream: &'a StreamPlan,
     slice: &'a Slice,
-    ask: &'a Ask,
-    paginator: &'a Paginator<'a>,
+    ask: Ask,
+    /// Whether a smaller page may be asked for instead.
+    can_shrink: bool,
+    /// Whether asking again might give the page after it.
+    is_moved_by_asking: bool,
 }
 
 /// A request, and what came back.
@@ -544,6 +567,8 @@ enum PageEnd<T> {
 struct Page<T> {
     facts: PageFacts,
     headers: Vec<(String, String)>,
+    /// Of the body.
+    bytes: usize,
     output: T,
 }
 

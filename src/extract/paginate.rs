@@ -7,6 +7,7 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    iter,
 };
 
 use serde_json::Value;
@@ -125,6 +126,10 @@ pub(super) struct Paginator<'a> {
     /// the next one may be larger again.
     size: Option<u64>,
     most: Option<u64>,
+    /// Records of the fullest page of this size.
+    fullest: u64,
+    /// The number of pages that the API named last.
+    total_pages: Option<u64>,
     /// Of the tokens so far, what tells them apart.
     tokens: HashSet<(u64, u64)>,
     /// Pages without a record since the last that had one.
@@ -147,6 +152,8 @@ impl<'a> Paginator<'a> {
             returned: 0,
             size,
             most: size,
+            fullest: 0,
+            total_pages: None,
             tokens: HashSet::new(),
             empty_pages: 0,
             has_new_tokens: None,
@@ -202,6 +209,7 @@ impl<'a> Paginator<'a> {
     ) -> Result<Next, StuckPaging> {
         self.page += 1;
         self.returned += facts.records;
+        self.fullest = self.fullest.max(facts.records);
         let signals = &self.plan.signals;
         if news == PageNews::Repeated {
             return if signals.end_on_repeat {
@@ -215,7 +223,9 @@ impl<'a> Paginator<'a> {
         if last == Some(true) || more == Some(false) {
             return Ok(Next::End);
         }
-        if number(signals.total_pages.as_ref(), facts, headers)?.is_some_and(|it| self.page >= it) {
+        let total_pages = number(signals.total_pages.as_ref(), facts, headers)?;
+        self.total_pages = total_pages.or(self.total_pages);
+        if total_pages.is_some_and(|it| self.page >= it) {
             return Ok(Next::End);
         }
         let promised = last == Some(false) || more == Some(true);
@@ -312,6 +322,48 @@ impl<'a> Paginator<'a> {
         Ok(Next::Page(Ask { params, url: None }))
     }
 
+    /// What will be asked for after the next page, if the pages stay as full as the fullest one and the
+    /// total stays what it is: at most so many requests, and none where only the page before it says
+    /// what to ask, or where no total says how many there are.
+    pub(super) fn foresee(&self, total: Option<u64>, most: usize) -> Vec<Ask> {
+        if self.fullest == 0 {
+            return Vec::new();
+        }
+        let by_records = total.map(|it| it.saturating_sub(self.returned).div_ceil(self.fullest));
+        let by_pages = self.total_pages.map(|it| it.saturating_sub(self.page));
+        let Some(left) = by_records.into_iter().chain(by_pages).min() else { return Vec::new() };
+        let later = |it| {
+            let (page, returned) = (self.page + it, self.returned + it * self.fullest);
+            self.at(Position { page, returned })
+        };
+        (1..left).take(most).map_while(later).collect()
+    }
+
+    /// The request for the page at a place, where that alone says what to ask, and the size stays.
+    fn at(&self, Position { page, returned }: Position) -> Option<Ask> {
+        let (param, value) = match &self.plan.scheme {
+            PageScheme::Number { param, start } => (param, start + page),
+            PageScheme::Offset { param, start, max, multiple_of_size } => {
+                let offset = start + returned;
+                let fits = !multiple_of_size
+                    || self
+                        .most
+                        .is_none_or(|it| Some(page_size::fitting(returned, it)) == self.size);
+                if !fits || max.is_some_and(|it| offset > it) {
+                    return None;
+                }
+                (param, offset)
+            }
+            PageScheme::Single
+            | PageScheme::Link { .. }
+            | PageScheme::Token { .. }
+            | PageScheme::NextUrl { .. }
+            | PageScheme::LastRecord { .. } => return None,
+        };
+        let number = (param.clone(), Value::from(value));
+        Some(Ask { params: iter::once(number).chain(self.size_param()).collect(), url: None })
+    }
+
     /// Whether asking again for a page that got lost on its way might give the one after it: the
     /// server itself moves on, because one token leads through all pages.
     pub(super) fn is_moved_by_asking(&self) -> bool {
@@ -332,6 +384,7 @@ impl<'a> Paginator<'a> {
         match page_size::smaller(&self.plan.scheme, at, self.size?)? {
             Smaller::Here { size, page } => {
                 (self.size, self.most) = (Some(size), Some(size));
+                self.fullest = 0;
                 self.page = page;
                 let mut ask = ask.clone();
                 for (param, value) in &mut ask.params {

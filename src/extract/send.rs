@@ -177,6 +177,11 @@ const LONGEST_ERROR: usize = 256 << 10;
 /// which is more than the client takes by itself.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 
+/// Bytes of one response, and of all those of a connection, that a server may send over HTTP/2 before
+/// they are read: all pages in flight come on one connection.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
 /// The longest chain of redirects that is followed.
 const MAX_REDIRECTS: usize = 10;
 
@@ -297,6 +302,8 @@ fn client(
         .referer(false)
         .timeout(source.limits.timeout)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .pool_max_idle_per_host(source.limits.max_in_flight);
     if !authorities.is_empty() {
         builder = builder.tls_certs_merge(authorities);
