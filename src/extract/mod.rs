@@ -18,6 +18,7 @@ mod auth;
 mod budget;
 mod counters;
 mod error;
+mod inflate;
 mod ledger;
 mod pace;
 mod page_size;
@@ -376,12 +377,18 @@ impl Extractor {
                 Err(err) => return Ok(Err(err)),
             };
             counters.requests.fetch_add(1, Relaxed);
-            let mut answer = match self.sender.send(wire).await {
+            let packed = self.sender.fetch(wire).await;
+            let number = turn.number();
+            drop(turn);
+            let unpacked = match packed {
+                Ok(packed) => packed.unpack().await,
+                Err(err) => Err(err),
+            };
+            let mut answer = match unpacked {
                 Ok(answer) => answer,
                 Err(err) => return Ok(Err(err)),
             };
-            answer.turn = turn.number();
-            drop(turn);
+            answer.turn = number;
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if self.auth.is_outdated(&used, &answer, is_second).await {
                 debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
