@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{
     auth,
+    counters::Threads,
     inflate::{self, Coding, InflateError, UnknownCoding},
     request::Request,
 };
@@ -223,7 +224,7 @@ impl Sender {
 
     /// Sends a request, takes its whole response and unpacks it.
     pub(super) async fn send(&self, wire: Wire) -> Result<Answer, SendError> {
-        self.fetch(wire).await?.unpack().await
+        self.fetch(wire).await?.unpack(&Threads::default()).await
     }
 
     /// Sends a request and takes its whole response.
@@ -284,8 +285,8 @@ impl Sender {
 }
 
 impl Packed {
-    /// Undoes what the body is compressed with, off the threads that wait for servers.
-    pub(super) async fn unpack(self) -> Result<Answer, SendError> {
+    /// Undoes what the body is compressed with.
+    pub(super) async fn unpack(self, threads: &Threads) -> Result<Answer, SendError> {
         let Self { mut answer, url, codings, limit } = self;
         let is_page = (200..300).contains(&answer.status);
         let codings = match codings {
@@ -302,18 +303,16 @@ impl Packed {
             }
         };
         let body = std::mem::take(&mut answer.body);
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        rayon::spawn(move || {
-            let unpacked = if is_page {
+        let unpacked = threads.run(move || {
+            if is_page {
                 inflate::inflate(body, &codings, limit)
             } else {
                 Ok(inflate::inflate_start(body, &codings, LONGEST_ERROR as u64))
-            };
-            // The slice may have been stopped meanwhile.
-            let _ = sender.send(unpacked);
+            }
         });
-        let stopped = |_| InflateError::Damaged("unpacking was stopped".into());
-        match receiver.await.map_err(stopped).flatten() {
+        let stopped = || InflateError::Damaged("unpacking was stopped".into());
+        let unpacked = unpacked.await.ok_or_else(stopped).flatten();
+        match unpacked {
             Ok(body) => Ok(Answer { body, ..answer }),
             Err(InflateError::TooLong) => Err(SendError::TooLarge { url, limit }),
             Err(InflateError::Damaged(reason)) => {

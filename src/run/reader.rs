@@ -357,7 +357,8 @@ impl<'a> SliceReader<'a> {
         }
         let Some(writer) = &self.shared.writer else { return Ok(()) };
         let key = self.key.clone();
-        writer.push(QueuedPage { slice, key, page, records: facts.records, batch, rejects }).await
+        let page = QueuedPage { slice, key, page, records: facts.records, batch, rejects };
+        progress.writer.time(writer.push(page)).await
     }
 
     fn count(&self, notices: Notices, rejects: &[Reject], cursor: Option<DateTime<Utc>>) {
@@ -384,19 +385,16 @@ impl PageReader for SliceReader<'_> {
         body: Bytes,
         context: &SliceContext,
     ) -> Result<(PageFacts, Decoded), UnreadableBody> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
         let decoder = Arc::clone(&self.shared.decoder);
         let context = context.clone();
-        rayon::spawn(move || {
-            let read = decoder.decode(&body, &context).map_err(|err| UnreadableBody {
+        let page = self.progress.source.threads.run(move || {
+            decoder.decode(&body, &context).map_err(|err| UnreadableBody {
                 truncated: may_be_cut_off(&err, &body),
                 reason: why_unreadable(&err, &body),
-            });
-            // The slice may have been stopped meanwhile.
-            let _ = sender.send(read);
+            })
         });
         let stopped = || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
-        let page = receiver.await.map_err(|_| stopped())??;
+        let page = page.await.ok_or_else(stopped).flatten()?;
         Ok((page.facts.clone(), page))
     }
 
