@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeSet, fs};
 
-use tracklake::config::{self, Inputs};
+use tracklake::{
+    config::{self, Inputs},
+    run::{Bound, TimeReport},
+};
 
 fn readme() -> String {
     fs::read_to_string("README.md").unwrap()
@@ -168,6 +171,34 @@ fn the_keys_that_it_explains_are_those_of_the_schema() {
 
         assert_eq!(listed, known, "{line}");
     }
+}
+
+#[test]
+fn the_seconds_and_bounds_that_it_explains_are_those_of_a_report() {
+    let text = readme();
+    let explained = |line: &str| -> BTreeSet<String> {
+        let (_, rest) = text.split_once(line).unwrap();
+        let rows = rest.lines().skip(2).take_while(|it| it.starts_with('|'));
+        let firsts = rows.map(|it| it.split('|').nth(1).unwrap_or_default());
+        firsts.flat_map(|it| it.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    };
+    let seconds = serde_json::to_value(TimeReport::default()).unwrap();
+    let bounds = [
+        Bound::RateLimit,
+        Bound::Retries,
+        Bound::Latency,
+        Bound::Decode,
+        Bound::Threads,
+        Bound::Partition,
+        Bound::Encode,
+        Bound::Disk,
+        Bound::Parent,
+    ];
+    let bounds = bounds.map(|it| serde_json::to_value(it).unwrap().as_str().unwrap().to_owned());
+
+    let told: BTreeSet<String> = seconds.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(explained("| `seconds` |"), told);
+    assert_eq!(explained("| `bounded_by` |"), BTreeSet::from(bounds));
 }
 
 #[test]

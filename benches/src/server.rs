@@ -1,7 +1,7 @@
 //! A server of pages that were rendered before it is asked, in a process of its own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -14,6 +14,7 @@ use axum::{
     http::HeaderName,
     routing::get,
 };
+use flate2::write::GzEncoder;
 use serde::Deserialize;
 
 use crate::pages::{self, FIRST_ID, RECORDS};
@@ -42,6 +43,40 @@ pub(crate) struct World {
     /// How long those take to come.
     #[arg(long, default_value_t = 0)]
     pub(crate) latency_ms: u64,
+    /// What pages of worklogs are compressed with.
+    #[arg(long, default_value = "identity")]
+    pub(crate) encoding: Encoding,
+}
+
+/// What a body is compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// At the levels that web servers have by default.
+    fn pack(self, plain: &[u8]) -> Bytes {
+        match self {
+            Self::Identity => Bytes::copy_from_slice(plain),
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap().into()
+            }
+            Self::Zstd => zstd::encode_all(plain, 3).unwrap().into(),
+        }
+    }
 }
 
 impl Default for World {
@@ -54,6 +89,7 @@ impl Default for World {
             issues: 0,
             worklogs: 10,
             latency_ms: 0,
+            encoding: Encoding::Identity,
         }
     }
 }
@@ -68,13 +104,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server and waits until it can be asked.
     pub(crate) fn start(world: &World) -> Self {
-        let World { records, shards, days, rendered, issues, worklogs, latency_ms } = world;
+        let World { records, shards, days, rendered, issues, worklogs, .. } = world;
         let mut process = Command::new(std::env::current_exe().unwrap())
             .arg("serve")
             .args([format!("--records={records}"), format!("--shards={shards}")])
             .args([format!("--days={days}"), format!("--rendered={rendered}")])
             .args([format!("--issues={issues}"), format!("--worklogs={worklogs}")])
-            .arg(format!("--latency-ms={latency_ms}"))
+            .arg(format!("--latency-ms={}", world.latency_ms))
+            .arg(format!("--encoding={}", world.encoding.name()))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -100,6 +137,8 @@ struct Rendered {
 
 struct Page {
     text: Bytes,
+    /// The text as it is sent.
+    packed: Bytes,
     /// Where the digits of the ids of its records are.
     ids: Vec<usize>,
 }
@@ -107,7 +146,8 @@ struct Page {
 /// Serves until the process is ended.
 pub(crate) fn serve(world: World) {
     let pages = world.records.div_ceil(RECORDS).min(world.rendered);
-    let pages = (0..pages).map(|it| Page::new(&pages::page(it, world.days))).collect();
+    let pages = (0..pages).map(|it| Page::new(&pages::page(it, world.days), world.encoding));
+    let pages = pages.collect();
     let router = Router::new()
         .route("/worklogs/{shard}", get(worklogs))
         .route("/issues", get(issues))
@@ -127,11 +167,20 @@ struct From {
     offset: u64,
 }
 
-type Answer = ([(HeaderName, String); 2], Bytes);
+type Answer = ([(HeaderName, String); 3], Bytes);
 
 fn answer(total: u64, body: impl Into<Bytes>) -> Answer {
-    let kind = (HeaderName::from_static("content-type"), "application/json".to_owned());
-    ([kind, (HeaderName::from_static("x-total-count"), total.to_string())], body.into())
+    encoded(total, body.into(), Encoding::Identity)
+}
+
+fn encoded(total: u64, body: Bytes, encoding: Encoding) -> Answer {
+    let header = |name, value: &str| (HeaderName::from_static(name), value.to_owned());
+    let headers = [
+        header("content-type", "application/json"),
+        header("content-encoding", encoding.name()),
+        header("x-total-count", &total.to_string()),
+    ];
+    (headers, body)
 }
 
 async fn worklogs(
@@ -146,8 +195,10 @@ async fn worklogs(
     let number = (shard * records + from.offset) / RECORDS;
     let page = &it.pages[usize::try_from(number).unwrap() % it.pages.len()];
     let first = FIRST_ID + number * RECORDS;
-    let is_rendered = number < it.world.rendered;
-    answer(records, if is_rendered { page.text.clone() } else { page.with_ids(first) })
+    if number < it.world.rendered {
+        return encoded(records, page.packed.clone(), it.world.encoding);
+    }
+    answer(records, page.with_ids(first))
 }
 
 async fn issues(State(it): State<Arc<Rendered>>, Query(from): Query<From>) -> Answer {
@@ -168,9 +219,13 @@ async fn worklogs_of_issue(State(it): State<Arc<Rendered>>, Path(issue): Path<u6
 }
 
 impl Page {
-    fn new(text: &str) -> Self {
+    fn new(text: &str, encoding: Encoding) -> Self {
         let ids = text.match_indices(r#","id":1"#).map(|(at, _)| at + r#","id":"#.len());
-        let page = Self { ids: ids.collect(), text: Bytes::copy_from_slice(text.as_bytes()) };
+        let page = Self {
+            ids: ids.collect(),
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            packed: encoding.pack(text.as_bytes()),
+        };
         assert_eq!(page.ids.len() as u64, RECORDS, "each record has one id");
         page
     }

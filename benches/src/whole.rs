@@ -12,7 +12,7 @@ use crate::{
     pages::{self, DAYS, RECORDS},
     pipelines,
     process::{self, ROOT, Used},
-    server::{Server, World},
+    server::{Encoding, Server, World},
 };
 
 /// Parts of the worklogs that are asked for at once.
@@ -21,6 +21,8 @@ const ONE: &str = "tracklake run, from HTTP, one slice";
 const EIGHT: &str = "tracklake run, from HTTP, 8 slices";
 const DUCK: &str = "DuckDB 2.0.0, from files";
 const POLARS: &str = "Polars 2.1.0, from files";
+const GZIP: &str = "tracklake run, from HTTP, 8 slices in gzip";
+const ZSTD: &str = "tracklake run, from HTTP, 8 slices in zstd";
 
 /// Runs all of them in interleaved rounds and compares what they have written.
 pub(crate) fn table(records: u64, rounds: usize, binary: &Path, python: &str) -> String {
@@ -30,7 +32,10 @@ pub(crate) fn table(records: u64, rounds: usize, binary: &Path, python: &str) ->
     let world =
         World { records, days: DAYS, rendered: records.div_ceil(RECORDS), ..World::default() };
     let whole = Server::start(&World { shards: 1, ..world });
-    let sharded = Server::start(&World { shards: SHARDS, ..world });
+    let world = World { shards: SHARDS, ..world };
+    let sharded = Server::start(&world);
+    let gzip = Server::start(&World { encoding: Encoding::Gzip, ..world });
+    let zstd = Server::start(&World { encoding: Encoding::Zstd, ..world });
 
     let output = |name: &str| dir.path().join(name);
     let ours = |server: &Server, shards: u64, to: &Path| {
@@ -40,17 +45,19 @@ pub(crate) fn table(records: u64, rounds: usize, binary: &Path, python: &str) ->
         process::run(Command::new(python).arg(script_path(script)).arg(&pages).arg(to))
     };
     let mut measured: Vec<(&str, Vec<Used>)> =
-        [ONE, EIGHT, DUCK, POLARS].map(|it| (it, Vec::new())).into();
+        [ONE, EIGHT, DUCK, POLARS, GZIP, ZSTD].map(|it| (it, Vec::new())).into();
     let mut sizes = Vec::new();
     for round in 0..rounds {
-        let outputs = ["one", "eight", "duckdb", "polars"].map(output);
-        let [one, eight, duck, polars] = &outputs;
+        let outputs = ["one", "eight", "duckdb", "polars", "gzip", "zstd"].map(output);
+        let [one, eight, duck, polars, gzipped, zstded] = &outputs;
         measured[0].1.push(ours(&whole, 1, one));
         measured[1].1.push(ours(&sharded, SHARDS, eight));
         measured[2].1.push(peer("duckdb_peer.py", duck));
         measured[3].1.push(peer("polars_peer.py", polars));
+        measured[4].1.push(ours(&gzip, SHARDS, gzipped));
+        measured[5].1.push(ours(&zstd, SHARDS, zstded));
         if round == 0 {
-            for other in [eight, duck, polars] {
+            for other in [eight, duck, polars, gzipped, zstded] {
                 same_rows(python, &one.join("output/parquet"), other);
             }
             sizes = outputs.iter().map(|it| parquet_bytes(it)).collect();

@@ -58,7 +58,7 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = rows as f64 / elapsed;
     let retries = count(&stream.source.retries);
-    let waits = Duration::from_micros(count(&stream.source.retry_micros)).as_secs();
+    let waits = stream.source.retry.total().as_secs();
     let mut text = format!(
         "{}/{} slices  {rows} rows  {rate:.0}/s  {}",
         count(&stream.slices_done),

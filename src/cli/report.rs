@@ -9,7 +9,9 @@ use crate::{
     config::{ConfigError, Problem, Summary},
     error::Error,
     load::Unapplied,
-    run::{Forecast, GoesOn, RunReport, StreamForecast, StreamReport, StreamStatus},
+    run::{
+        Bound, Forecast, GoesOn, RunReport, StreamForecast, StreamReport, StreamStatus, TimeReport,
+    },
 };
 
 /// Prints a failure: the message, what caused it, and what to try.
@@ -95,6 +97,7 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
     let seconds: f64 = reports.iter().map(|it| it.seconds).sum();
     table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
     self::table(out, &mut table, 2..HEADER.len());
+    times(out, reports);
     for report in reports {
         for Unapplied { stream, run } in &report.finished_commits {
             let pipeline = &report.pipeline;
@@ -108,6 +111,86 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
         for stream in &report.streams {
             notes(out, &report.pipeline, stream);
         }
+        // What failed says itself why.
+        let is_read = report.streams.iter().any(|it| it.status != StreamStatus::Failed);
+        if let Some(bound) = report.bounded_by.filter(|_| is_read) {
+            let pipeline = &report.pipeline;
+            line(out, format_args!("note: {pipeline}: bounded by {}", why(bound, &report.streams)));
+        }
+    }
+}
+
+/// Prints where the time of each stream went.
+fn times(out: &mut dyn Write, reports: &[RunReport]) {
+    const HEADER: [&str; 8] =
+        ["stream", "wait", "fetch", "decode", "partition", "encode", "publish", "bounded by"];
+    let mut table = plain_table();
+    table.set_header(HEADER);
+    for report in reports {
+        for stream in &report.streams {
+            let it = &stream.seconds;
+            let wait = it.waiting_for_turn
+                + it.waiting_for_place
+                + it.waiting_to_retry
+                + it.waiting_for_thread
+                + it.waiting_for_writer;
+            let seconds =
+                [wait, it.fetching, it.decoding, it.partitioning, it.encoding, it.publishing];
+            let name = format!("{}.{}", report.pipeline, stream.stream);
+            let bound = stream.bounded_by.map_or("-", word).to_owned();
+            let cells = seconds.map(|it| format!("{it:.1} s"));
+            table.add_row([name].into_iter().chain(cells).chain([bound]));
+        }
+    }
+    line(out, format_args!(""));
+    self::table(out, &mut table, 1..HEADER.len() - 1);
+}
+
+fn word(bound: Bound) -> &'static str {
+    match bound {
+        Bound::RateLimit => "rate limit",
+        Bound::Retries => "retries",
+        Bound::Latency => "latency",
+        Bound::Decode => "decode",
+        Bound::Threads => "threads",
+        Bound::Partition => "partition",
+        Bound::Encode => "encode",
+        Bound::Disk => "disk",
+        Bound::Parent => "parent",
+    }
+}
+
+/// What bounded a run, with the figure that says so.
+fn why(bound: Bound, streams: &[StreamReport]) -> String {
+    let sum = |of: fn(&TimeReport) -> f64| streams.iter().map(|it| of(&it.seconds)).sum::<f64>();
+    let word = word(bound);
+    match bound {
+        Bound::RateLimit => {
+            format!("{word}: requests waited {:.1} s for their turn", sum(|it| it.waiting_for_turn))
+        }
+        Bound::Retries => {
+            format!(
+                "{word}: requests waited {:.1} s to be sent again",
+                sum(|it| it.waiting_to_retry)
+            )
+        }
+        Bound::Latency => {
+            let requests: u64 = streams.iter().map(|it| it.requests).sum();
+            #[expect(clippy::cast_precision_loss, reason = "shown without a digit after the point")]
+            let millis = sum(|it| it.fetching) * 1e3 / requests.max(1) as f64;
+            format!("{word}: a request took {millis:.0} ms, {}", counted(requests, "request"))
+        }
+        Bound::Decode => format!("{word}: {:.1} s of threads", sum(|it| it.decoding)),
+        Bound::Threads => {
+            let waited = sum(|it| it.waiting_for_thread);
+            format!("{word}: pages waited {waited:.1} s while others were decoded or encoded")
+        }
+        Bound::Partition => format!("{word}: {:.1} s of writers", sum(|it| it.partitioning)),
+        Bound::Encode => format!("{word}: {:.1} s after the last page", sum(|it| it.encoding)),
+        Bound::Disk => {
+            format!("{word}: {:.1} s to make files safe and visible", sum(|it| it.publishing))
+        }
+        Bound::Parent => word.to_owned(),
     }
 }
 

@@ -4,7 +4,8 @@
 //! Slice --request--> GET /v2/issues/get-record?issue_id=6505032&offset=0&limit=100
 //!       --budget---> may still be sent in this run
 //!       --pace-----> waits for its turn
-//!       --send-----> 200, headers, body
+//!       --send-----> 200, headers, body as it came
+//!       --inflate--> the body, at most 64 MiB
 //!       --reader---> facts (records, total, token), and whatever the reader makes of the body
 //!       --respond--> ok | retry after 1.3 s | skip | gone | fail
 //!       --ledger---> 100 of 214 records
@@ -20,6 +21,7 @@ mod auth;
 mod budget;
 mod counters;
 mod error;
+mod inflate;
 mod ledger;
 mod pace;
 mod page_size;
@@ -44,7 +46,7 @@ use tracing::{debug, warn};
 
 pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
-pub use counters::Counters;
+pub use counters::{Counters, Stopwatch, Threads};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -194,6 +196,11 @@ impl Extractor {
     /// Why nothing more is asked in this run, once that is so.
     pub fn exhausted(&self) -> Option<&Exhausted> {
         self.budget.used_up()
+    }
+
+    /// The time that the declared rate alone takes for the requests so far.
+    pub fn paced(&self) -> Duration {
+        self.pace.paced()
     }
 
     /// The first request of a slice, for showing what a run would do.
@@ -368,13 +375,12 @@ impl Extractor {
             let wait = respond::wait(pause, retry, attempts, fastrand::f64());
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
-                self.budget.rest(wait).await;
+                counters.retry.time(self.budget.rest(wait)).await;
                 return Err(failure);
             }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
             counters.retries.fetch_add(1, Relaxed);
-            self.budget.rest(wait).await;
-            counters.retry_micros.fetch_add(micros(wait), Relaxed);
+            counters.retry.time(self.budget.rest(wait)).await;
         }
     }
 
@@ -388,20 +394,28 @@ impl Extractor {
         let mut is_second = false;
         loop {
             let (turn, waited) = self.budget.unless_closed(self.pace.turn()).await?;
-            counters.turn_micros.fetch_add(micros(waited), Relaxed);
+            counters.place.add(waited.place);
+            counters.turn.add(waited.start);
             // The time may have ended while the request waited.
             self.budget.take()?;
-            let (wire, used) = match self.auth.wire(request, &self.sender).await {
+            let wire = counters.fetch.time(self.auth.wire(request, &self.sender)).await;
+            let (wire, used) = match wire {
                 Ok(ready) => ready,
                 Err(err) => return Ok(Err(err)),
             };
             counters.requests.fetch_add(1, Relaxed);
-            let mut answer = match self.sender.send(wire).await {
+            let packed = counters.fetch.time(self.sender.fetch(wire)).await;
+            let number = turn.number();
+            drop(turn);
+            let unpacked = match packed {
+                Ok(packed) => packed.unpack(&counters.threads).await,
+                Err(err) => Err(err),
+            };
+            let mut answer = match unpacked {
                 Ok(answer) => answer,
                 Err(err) => return Ok(Err(err)),
             };
-            answer.turn = turn.number();
-            drop(turn);
+            answer.turn = number;
             counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if self.auth.is_outdated(&used, &answer, is_second).await {
                 debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
@@ -586,10 +600,6 @@ enum Judged {
 fn is_web_page(answer: &Answer) -> bool {
     let html = answer.header("content-type").is_some_and(|it| it.contains("html"));
     html || answer.body.trim_ascii_start().starts_with(b"<")
-}
-
-fn micros(wait: Duration) -> u64 {
-    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(wait: Duration) -> u64 {

@@ -45,6 +45,15 @@ struct State {
     window: f64,
 }
 
+/// How long a request waited before it could start, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waited {
+    /// For others to end, because no more may be in flight.
+    pub place: Duration,
+    /// For its start, because of the rate or of a pause that the server asked for.
+    pub start: Duration,
+}
+
 /// A place among the requests in flight; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
@@ -80,8 +89,14 @@ impl Pace {
         }
     }
 
+    /// The time that the declared rate alone takes for the requests so far.
+    pub(super) fn paced(&self) -> Duration {
+        let turns = self.lock().turns.saturating_sub(1);
+        self.gap.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
+    }
+
     /// Waits for a place and for the request's own start; gives how long that took.
-    pub(super) async fn turn(&self) -> (Turn<'_>, Duration) {
+    pub(super) async fn turn(&self) -> (Turn<'_>, Waited) {
         let asked = Instant::now();
         let (start, number) = loop {
             let freed = self.freed.notified();
@@ -92,6 +107,7 @@ impl Pace {
         };
         // From here on the place is held, even if this future is dropped while it sleeps.
         let turn = Turn { pace: self, number };
+        let place = asked.elapsed();
         if start.saturating_duration_since(Instant::now()) >= FINEST_WAIT {
             sleep_until(start).await;
         }
@@ -99,7 +115,7 @@ impl Pace {
         while let Some(later) = self.postponed() {
             sleep_until(later).await;
         }
-        (turn, asked.elapsed())
+        (turn, Waited { place, start: asked.elapsed().saturating_sub(place) })
     }
 
     /// When the request may start, and the number of its turn.
@@ -199,6 +215,7 @@ mod tests {
         }
 
         assert_eq!(start.elapsed().as_millis(), 400);
+        assert_eq!(pace.paced().as_millis(), 400);
     }
 
     #[tokio::test(start_paused = true)]
@@ -225,9 +242,14 @@ mod tests {
 
         let second = tokio::time::timeout(Duration::from_secs(5), pace.turn()).await;
         assert!(second.is_err(), "a second request started beside the only one allowed");
-        drop(first);
+        let end = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            drop(first);
+        };
 
-        assert!(tokio::time::timeout(Duration::from_secs(5), pace.turn()).await.is_ok());
+        let ((_, waited), ()) = tokio::join!(pace.turn(), end);
+
+        assert_eq!((waited.place.as_secs(), waited.start.as_secs()), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -247,7 +269,7 @@ mod tests {
         drop(turn);
         drop(pace.turn().await);
 
-        assert_eq!(waited.as_secs(), 30);
+        assert_eq!((waited.place.as_secs(), waited.start.as_secs()), (0, 30));
         assert_eq!(start.elapsed().as_millis(), 30_100);
     }
 

@@ -49,6 +49,10 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             | SendError::Timeout { url, limit: _ }
             | SendError::Broken { url, source: _ }
             | SendError::TooLarge { url, limit: _ } => clean(url),
+            SendError::Encoding { url, encoding } => {
+                clean(url);
+                shorten(encoding);
+            }
         },
         ExtractError::Unauthorized { url, status: _, detail }
         | ExtractError::Status { url, status: _, attempts: _, detail }

@@ -1,17 +1,22 @@
 //! The only file that names the HTTP client: a request goes out, a whole body within its bounds
-//! comes back.
+//! comes back. Waiting is tokio's; what a body is compressed with is undone on rayon.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT, CONTENT_TYPE},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use reqwest::{Certificate, Client, redirect};
 use url::Url;
 
-use super::{auth, request::Request};
+use super::{
+    auth,
+    counters::Threads,
+    inflate::{self, Coding, InflateError, UnknownCoding},
+    request::Request,
+};
 use crate::plan::{Method, SourcePlan, is_loopback};
 
 /// Sends requests to one source.
@@ -75,6 +80,15 @@ impl Wire {
     pub(super) fn shown(&self) -> String {
         super::request::without_query(self.url.as_str()).to_owned()
     }
+}
+
+/// A response with its whole body, as it came.
+#[derive(Debug)]
+pub(super) struct Packed {
+    answer: Answer,
+    url: String,
+    codings: Result<Vec<Coding>, UnknownCoding>,
+    limit: u64,
 }
 
 /// A response with its whole body, decompressed.
@@ -141,6 +155,14 @@ pub enum SendError {
         /// Why.
         source: Cause,
     },
+    /// The body is compressed in a way that was not asked for.
+    #[error("the response from `{url}` is encoded as `{encoding}`, which was not asked for")]
+    Encoding {
+        /// The URL without its query.
+        url: String,
+        /// What the server says.
+        encoding: String,
+    },
     /// The body is larger than allowed.
     #[error("the response from `{url}` is larger than {} MiB", .limit >> 20)]
     TooLarge {
@@ -163,15 +185,20 @@ impl SendError {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
             Self::LogIn(err) => err.may_pass(),
-            Self::Client(_) | Self::Credential(_) | Self::Header { .. } | Self::TooLarge { .. } => {
-                false
-            }
+            Self::Client(_)
+            | Self::Credential(_)
+            | Self::Header { .. }
+            | Self::Encoding { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 }
 
 /// Bytes of a body that is not a page, after which no more of it is read.
 const LONGEST_ERROR: usize = 256 << 10;
+
+/// Bytes that a body gets at once because it announces them.
+const LIKELY_BODY: usize = 1 << 20;
 
 /// The headers of a response over HTTP/2. A token of Huawei's IAM comes in a header of up to 32 KiB,
 /// which is more than the client takes by itself.
@@ -200,8 +227,13 @@ impl Sender {
         })
     }
 
-    /// Sends a request and takes its whole response.
+    /// Sends a request, takes its whole response and unpacks it.
     pub(super) async fn send(&self, wire: Wire) -> Result<Answer, SendError> {
+        self.fetch(wire).await?.unpack(&Threads::default()).await
+    }
+
+    /// Sends a request and takes its whole response.
+    pub(super) async fn fetch(&self, wire: Wire) -> Result<Packed, SendError> {
         let shown = wire.shown();
         let failed = |err: reqwest::Error| translate(&shown, self.timeout, &err);
         let client = match (wire.redirects, wire.method) {
@@ -231,6 +263,8 @@ impl Sender {
                 Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
             })
             .collect();
+        let codings = response.headers().get_all(CONTENT_ENCODING).iter();
+        let codings = inflate::codings(codings.map(HeaderValue::as_bytes));
         let limit = self.max_response_bytes;
         let is_page = response.status().is_success();
         let too_large = || SendError::TooLarge { url: shown.clone(), limit };
@@ -238,7 +272,8 @@ impl Sender {
         if is_page && announced > limit {
             return Err(too_large());
         }
-        let mut body = BytesMut::new();
+        let likely = usize::try_from(announced).unwrap_or(LIKELY_BODY).min(LIKELY_BODY);
+        let mut body = BytesMut::with_capacity(likely);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if (body.len() + chunk.len()) as u64 > limit && is_page {
                 return Err(too_large());
@@ -249,7 +284,46 @@ impl Sender {
                 break;
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), explained: None, turn: 0 })
+        let answer = Answer { status, headers, body: body.freeze(), explained: None, turn: 0 };
+        Ok(Packed { answer, url: shown, codings, limit })
+    }
+}
+
+impl Packed {
+    /// Undoes what the body is compressed with.
+    pub(super) async fn unpack(self, threads: &Threads) -> Result<Answer, SendError> {
+        let Self { mut answer, url, codings, limit } = self;
+        let is_page = (200..300).contains(&answer.status);
+        let codings = match codings {
+            Ok(codings) if codings.is_empty() || answer.body.is_empty() => return Ok(answer),
+            Ok(codings) => codings,
+            Err(_) if answer.body.is_empty() => return Ok(answer),
+            Err(UnknownCoding(encoding)) if is_page => {
+                return Err(SendError::Encoding { url, encoding });
+            }
+            Err(_) => {
+                // Nobody can read it, but its status counts.
+                answer.body = Bytes::new();
+                return Ok(answer);
+            }
+        };
+        let body = std::mem::take(&mut answer.body);
+        let unpacked = threads.run(move || {
+            if is_page {
+                inflate::inflate(body, &codings, limit)
+            } else {
+                Ok(inflate::inflate_start(body, &codings, LONGEST_ERROR as u64))
+            }
+        });
+        let stopped = || InflateError::Damaged("unpacking was stopped".into());
+        let unpacked = unpacked.await.ok_or_else(stopped).flatten();
+        match unpacked {
+            Ok(body) => Ok(Answer { body, ..answer }),
+            Err(InflateError::TooLong) => Err(SendError::TooLarge { url, limit }),
+            Err(InflateError::Damaged(reason)) => {
+                Err(SendError::Broken { url, source: Cause(reason) })
+            }
+        }
     }
 }
 
@@ -295,7 +369,10 @@ fn client(
     let authorities: Result<Vec<Certificate>, _> =
         source.tls.ca_certificates.iter().map(|it| Certificate::from_der(it)).collect();
     let authorities = authorities.map_err(SendError::Client)?;
+    let accepted = (ACCEPT_ENCODING, HeaderValue::from_static(inflate::ACCEPTED));
     let mut builder = Client::builder()
+        // A header of the pipeline's own goes before.
+        .default_headers(HeaderMap::from_iter([accepted]))
         .user_agent(concat!("tracklake/", env!("CARGO_PKG_VERSION")))
         .redirect(redirects)
         // It would repeat the query of a request that is redirected.

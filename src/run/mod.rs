@@ -13,6 +13,7 @@
 //! rest of its stream is published. A stream of which nothing could be read publishes nothing, and
 //! neither do its children. What was there before stays as it was.
 
+mod bound;
 mod feed;
 mod forecast;
 mod progress;
@@ -32,6 +33,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{Instrument as _, info_span, warn};
 
+pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
@@ -189,6 +191,7 @@ pub async fn run(
             started_at: options.now,
             seconds: started.elapsed().as_secs_f64(),
             finished_commits: destination.finished().to_vec(),
+            bounded_by: bound::of_run(streams.iter().map(|it| (it.seconds.total, it.bounded_by))),
             exit_code: RunReport::exit_code(&streams),
             streams,
             error: None,

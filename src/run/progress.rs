@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::{extract::Counters, plan::Name};
+use crate::{
+    extract::{Counters, Stopwatch},
+    plan::Name,
+};
 
 /// The numbers of all streams of a run.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub struct StreamProgress {
     pub rows: AtomicU64,
     /// Records that did not fit.
     pub rejected: AtomicU64,
+    /// How long slices were under way.
+    pub under_way: Stopwatch,
+    /// How long pages waited for the writer to have room.
+    pub writer: Stopwatch,
     /// Whether the stream has ended, however.
     pub is_done: AtomicBool,
 }
@@ -52,6 +59,8 @@ impl StreamProgress {
             records: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            under_way: Stopwatch::default(),
+            writer: Stopwatch::default(),
             is_done: AtomicBool::new(false),
         }
     }

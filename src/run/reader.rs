@@ -284,7 +284,8 @@ impl<'a> SliceReader<'a> {
         }
         let Some(writer) = &self.shared.writer else { return Ok(()) };
         let key = self.key.clone();
-        writer.push(QueuedPage { slice, key, page, records: facts.records, batch, rejects }).await
+        let page = QueuedPage { slice, key, page, records: facts.records, batch, rejects };
+        progress.writer.time(writer.push(page)).await
     }
 
     fn count(&self, notices: Notices, rejects: &[Reject], cursor: Option<DateTime<Utc>>) {
@@ -311,19 +312,16 @@ impl PageReader for SliceReader<'_> {
         body: Bytes,
         context: &SliceContext,
     ) -> Result<(PageFacts, Decoded), UnreadableBody> {
+        let threads = &self.progress.source.threads;
         let page = if body.len() <= SMALL_BODY {
-            decode(&self.shared.decoder, &body, context)?
+            threads.run_here(|| decode(&self.shared.decoder, &body, context))?
         } else {
-            let (sender, receiver) = tokio::sync::oneshot::channel();
             let decoder = Arc::clone(&self.shared.decoder);
             let context = context.clone();
-            rayon::spawn(move || {
-                // The slice may have been stopped meanwhile.
-                let _ = sender.send(decode(&decoder, &body, &context));
-            });
+            let page = threads.run(move || decode(&decoder, &body, &context));
             let stopped =
                 || UnreadableBody { reason: "decoding was stopped".into(), truncated: false };
-            receiver.await.map_err(|_| stopped())??
+            page.await.ok_or_else(stopped).flatten()?
         };
         Ok((page.facts.clone(), page))
     }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::bound::Bound;
 use crate::{error::Error, load::Unapplied};
 
 /// What a run did.
@@ -16,6 +17,8 @@ pub struct RunReport {
     pub started_at: DateTime<Utc>,
     /// Seconds that it took.
     pub seconds: f64,
+    /// What the time of its longest stream depended on.
+    pub bounded_by: Option<Bound>,
     /// The exit code that the run alone leads to.
     pub exit_code: u8,
     /// The commits of killed runs that were finished before anything was asked; `plan --fetch` does that, too.
@@ -99,6 +102,8 @@ pub struct StreamReport {
     pub duplicate_keys: u64,
     /// Where the time went.
     pub seconds: TimeReport,
+    /// What the time depended on; `None` where nothing was read.
+    pub bounded_by: Option<Bound>,
     /// Where the rejected records are.
     pub quarantine: Option<String>,
     /// Parents whose access is lost; at most a hundred are named.
@@ -143,18 +148,34 @@ pub struct SliceReport {
     pub split: u64,
 }
 
-/// Where the time went. Waits of requests that go on at the same time add up.
+/// Where the time went, in seconds. `reading`, `encoding` and `publishing` come one after the other and
+/// are most of `total`; the others are parts of `reading`, and those of requests and pages that are under
+/// way at the same time add up.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct TimeReport {
     /// From the first request to the published files.
     pub total: f64,
-    /// Requests waiting for their turn, by the declared rate and concurrency.
+    /// From the first request to the last page.
+    pub reading: f64,
+    /// Requests waiting for their turn, by the declared rate or in a pause that the server asked for.
     pub waiting_for_turn: f64,
+    /// Requests waiting for others to end, because no more may be in flight.
+    pub waiting_for_place: f64,
     /// Requests waiting to be sent again.
     pub waiting_to_retry: f64,
-    /// Sorting, encoding and staging after the last page.
-    pub staging: f64,
-    /// Making the files visible.
+    /// From requests to their whole bodies, log-ins included.
+    pub fetching: f64,
+    /// Bodies waiting for a thread, while these decode other ones or encode another stream.
+    pub waiting_for_thread: f64,
+    /// Threads busy with decompressing and decoding bodies.
+    pub decoding: f64,
+    /// Pages waiting for the thread that writes.
+    pub waiting_for_writer: f64,
+    /// That thread sorting rows into buffers, and spilling these to disk where memory is used up.
+    pub partitioning: f64,
+    /// Sorting, merging, encoding and staging after the last page.
+    pub encoding: f64,
+    /// Making the files safe and visible.
     pub publishing: f64,
 }
 

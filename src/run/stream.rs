@@ -6,7 +6,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use chrono::{DateTime, Utc};
@@ -14,6 +14,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
     Refresh, RunOptions,
+    bound::{self, UnderWay},
     feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    extract::{Exhausted, Extractor, Horizon, asked_start, planned_start},
+    extract::{Exhausted, Extractor, Horizon, Stopwatch, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
     plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
@@ -112,7 +113,10 @@ impl<'a> Run<'a> {
             at_once: self.plan.source.limits.max_in_flight.max(1),
             is_listed_first: self.plan.source.limits.has_budget(),
         };
+        let paced = self.extractor.paced();
         let slices = slices.run(parents).await;
+        let reading = started.elapsed();
+        let paced = self.extractor.paced().saturating_sub(paced);
         let tally = shared.take_tally();
         let mut read = self.settle(stream, slices, tally, &horizon, state.as_ref());
         self.lock().insert(
@@ -127,6 +131,7 @@ impl<'a> Run<'a> {
         shared.children.clear();
 
         let mut report = report(stream, progress, &read);
+        report.seconds.reading = reading.as_secs_f64();
         let failure = failure(stream, &mut read, self.extractor.exhausted());
         let fatal = match failure {
             Some(Failure::Nothing(err)) => Some(err),
@@ -149,6 +154,13 @@ impl<'a> Run<'a> {
             None => fatal.map_or(Ok(StreamStatus::Read), Err),
         };
         report.seconds.total = started.elapsed().as_secs_f64();
+        let under_way = UnderWay {
+            slices: progress.under_way.total().as_secs_f64(),
+            paced: paced.as_secs_f64(),
+            threads: rayon::current_num_threads(),
+            has_parent: stream.slices.parent().is_some(),
+        };
+        report.bounded_by = bound::of_stream(&report.seconds, &under_way);
         match result {
             Ok(status) => report.status = status,
             Err(err) => {
@@ -242,8 +254,9 @@ impl<'a> Run<'a> {
         read: Read,
         report: &mut StreamReport,
     ) -> Result<StreamStatus, Error> {
-        let Written { staged, quarantine } =
+        let Written { staged, quarantine, partitioning } =
             writing.await.map_err(|err| Error::Internal(format!("the writer stopped: {err}")))?;
+        report.seconds.partitioning = partitioning.as_secs_f64();
         if let Some(Error::Interrupted) = before.fatal {
             // The run that goes on from here has the same rejects.
             return Err(Error::Interrupted);
@@ -263,7 +276,7 @@ impl<'a> Run<'a> {
         let Some((staged, took)) = staged else {
             return Err(Error::Internal("the writer stopped before the stream's end".into()));
         };
-        report.seconds.staging = took.as_secs_f64();
+        report.seconds.encoding = took.as_secs_f64();
         note_changes(report, stream, &staged);
         let limit = stream.max_rejected.limit(report.records);
         if report.rejected > limit {
@@ -475,16 +488,17 @@ fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
 /// The report of a stream that is not published yet.
 fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> StreamReport {
     let count = |it: &AtomicU64| it.load(Relaxed);
-    let seconds = |it: &AtomicU64| Duration::from_micros(it.load(Relaxed)).as_secs_f64();
+    let seconds = |it: &Stopwatch| it.total().as_secs_f64();
+    let source = &progress.source;
     let notices = read.tally.notices;
     StreamReport {
         stream: stream.name.to_string(),
         status: StreamStatus::Failed,
         slices: read.slices.counts,
-        requests: count(&progress.source.requests),
-        retries: count(&progress.source.retries),
-        smaller_pages: count(&progress.source.shrinks),
-        bytes_read: count(&progress.source.bytes),
+        requests: count(&source.requests),
+        retries: count(&source.retries),
+        smaller_pages: count(&source.shrinks),
+        bytes_read: count(&source.bytes),
         pages: count(&progress.pages),
         records: count(&progress.records),
         dropped: notices.dropped_empty,
@@ -512,10 +526,16 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         folds: notices.folds,
         duplicate_keys: notices.duplicate_keys,
         seconds: TimeReport {
-            waiting_for_turn: seconds(&progress.source.turn_micros),
-            waiting_to_retry: seconds(&progress.source.retry_micros),
+            waiting_for_turn: seconds(&source.turn),
+            waiting_for_place: seconds(&source.place),
+            waiting_to_retry: seconds(&source.retry),
+            fetching: seconds(&source.fetch),
+            waiting_for_thread: seconds(&source.threads.waiting),
+            decoding: seconds(&source.threads.busy),
+            waiting_for_writer: seconds(&progress.writer),
             ..TimeReport::default()
         },
+        bounded_by: None,
         quarantine: None,
         gone: read.slices.gone.clone(),
         errors: read.slices.errors.clone(),

@@ -22,6 +22,8 @@ pub(super) struct Written {
     pub(super) staged: Result<Option<(StagedStream, Duration)>, WriteError>,
     /// Published whatever becomes of the rows: it says why they did not fit.
     pub(super) quarantine: QuarantineWriter,
+    /// How long it had to do with pages as they came.
+    pub(super) partitioning: Duration,
 }
 
 /// Takes rows and rejects until the stream has no more, then sorts, merges and stages them.
@@ -31,8 +33,9 @@ pub(super) fn write(
     mut spool: SpoolWriter,
     queue: mpsc::UnboundedReceiver<Queued>,
 ) -> Written {
-    let staged = stage(writer, &mut quarantine, &mut spool, queue);
-    Written { staged, quarantine }
+    let mut partitioning = Duration::ZERO;
+    let staged = stage(writer, &mut quarantine, &mut spool, queue, &mut partitioning);
+    Written { staged, quarantine, partitioning }
 }
 
 fn stage(
@@ -40,8 +43,10 @@ fn stage(
     quarantine: &mut QuarantineWriter,
     spool: &mut SpoolWriter,
     mut queue: mpsc::UnboundedReceiver<Queued>,
+    partitioning: &mut Duration,
 ) -> Result<Option<(StagedStream, Duration)>, WriteError> {
     while let Some(queued) = next(&mut queue, spool)? {
+        let started = Instant::now();
         match queued {
             Queued::Page { page, room } => {
                 let QueuedPage { slice, key, page, records, batch, rejects } = page;
@@ -68,10 +73,10 @@ fn stage(
             }
             Queued::SliceEnd { key, end } => spool.end(&key, end)?,
             Queued::End { scopes, rewrite } => {
-                let started = Instant::now();
                 return Ok(Some((writer.finish(&scopes, rewrite)?, started.elapsed())));
             }
         }
+        *partitioning += started.elapsed();
     }
     Ok(None)
 }

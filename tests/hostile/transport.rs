@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -55,10 +56,10 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
-fn gzip_head(wire: &mut Wire, length: usize) -> io::Result<()> {
+fn encoded_head(wire: &mut Wire, encoding: &str, length: usize) -> io::Result<()> {
     write!(
         wire,
-        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     )
 }
 
@@ -121,7 +122,7 @@ const PASSING: &[Case] = &[
         behave: |wire| {
             let body = gzipped(page(500).to_string().as_bytes());
             let half = &body[..body.len() / 2];
-            gzip_head(wire, half.len())?;
+            encoded_head(wire, "gzip", half.len())?;
             wire.write_all(half)
         },
         says: &["failed after 2 tries", "broke off"],
@@ -134,7 +135,7 @@ const PASSING: &[Case] = &[
             let mut body = gzipped(page(500).to_string().as_bytes());
             let checksum = body.len() - 8;
             body[checksum] ^= 1;
-            gzip_head(wire, body.len())?;
+            encoded_head(wire, "gzip", body.len())?;
             wire.write_all(&body)
         },
         says: &["failed after 2 tries", "broke off"],
@@ -145,10 +146,51 @@ const PASSING: &[Case] = &[
         close: Close::Properly,
         behave: |wire| {
             let body = page(3).to_string();
-            gzip_head(wire, body.len())?;
+            encoded_head(wire, "gzip", body.len())?;
             wire.write_all(body.as_bytes())
         },
         says: &["failed after 2 tries", "broke off"],
+        tries: 2,
+    },
+    Case {
+        name: "gzip with something behind it",
+        close: Close::Properly,
+        behave: |wire| {
+            let body = [gzipped(page(3).to_string().as_bytes()), b"<!-- ok -->".repeat(9)].concat();
+            encoded_head(wire, "gzip", body.len())?;
+            wire.write_all(&body)
+        },
+        says: &["failed after 2 tries", "broke off", "the gzip data is damaged"],
+        tries: 2,
+    },
+    Case {
+        name: "gzip once that should be twice",
+        close: Close::Properly,
+        behave: |wire| {
+            let body = gzipped(page(3).to_string().as_bytes());
+            encoded_head(wire, "gzip, gzip", body.len())?;
+            wire.write_all(&body)
+        },
+        says: &["failed after 2 tries", "broke off", "the gzip data is damaged"],
+        tries: 2,
+    },
+    Case {
+        name: "zstd that is cut off",
+        close: Close::Properly,
+        behave: |wire| {
+            let body = zstd::encode_all(page(500).to_string().as_bytes(), 3)?;
+            let half = &body[..body.len() / 2];
+            encoded_head(wire, "zstd", half.len())?;
+            wire.write_all(half)
+        },
+        says: &["failed after 2 tries", "broke off", "the zstd data ends too early"],
+        tries: 2,
+    },
+    Case {
+        name: "nothing, in gzip",
+        close: Close::Properly,
+        behave: |wire| encoded_head(wire, "gzip", 0),
+        says: &["the body is empty", "after 2 tries"],
         tries: 2,
     },
     Case {
@@ -249,20 +291,6 @@ const PASSING: &[Case] = &[
         tries: 2,
     },
     Case {
-        name: "gzip members without end",
-        close: Close::Properly,
-        behave: |wire| {
-            chunked(wire, "content-encoding: gzip\r\n")?;
-            let member = gzipped(&vec![b' '; 1 << 20]);
-            let mut chunk = format!("{:x}\r\n", member.len()).into_bytes();
-            chunk.extend(&member);
-            chunk.extend(b"\r\n");
-            wire.forever(&chunk)
-        },
-        says: &["failed after 2 tries", "extra bytes after body"],
-        tries: 2,
-    },
-    Case {
         name: "two lengths",
         close: Close::Properly,
         behave: |wire| {
@@ -310,9 +338,8 @@ const LASTING: &[Case] = &[
         name: "a gzip bomb",
         close: Close::Properly,
         behave: |wire| {
-            let bomb = gzipped(&vec![b' '; 64 << 20]);
-            gzip_head(wire, bomb.len())?;
-            wire.write_all(&bomb)
+            encoded_head(wire, "gzip", GZIP_BOMB.len())?;
+            wire.write_all(&GZIP_BOMB)
         },
         says: &["is larger than 1 MiB"],
         tries: 1,
@@ -321,21 +348,73 @@ const LASTING: &[Case] = &[
         name: "a zstd bomb",
         close: Close::Properly,
         behave: |wire| {
-            let bomb = zstd::encode_all(&*vec![b' '; 64 << 20], 3)?;
-            write!(
-                wire,
-                "HTTP/1.1 200 OK\r\ncontent-encoding: zstd\r\ncontent-length: {}\r\n\r\n",
-                bomb.len()
-            )?;
+            encoded_head(wire, "zstd", ZSTD_BOMB.len())?;
+            wire.write_all(&ZSTD_BOMB)
+        },
+        says: &["is larger than 1 MiB"],
+        tries: 1,
+    },
+    Case {
+        name: "a gzip bomb in gzip",
+        close: Close::Properly,
+        behave: |wire| {
+            let bomb = gzipped(&GZIP_BOMB);
+            encoded_head(wire, "gzip, gzip", bomb.len())?;
             wire.write_all(&bomb)
         },
         says: &["is larger than 1 MiB"],
+        tries: 1,
+    },
+    Case {
+        name: "gzip members without end",
+        close: Close::Properly,
+        behave: |wire| {
+            chunked(wire, "content-encoding: gzip\r\n")?;
+            let member = gzipped(&vec![b' '; 1 << 20]);
+            let mut chunk = format!("{:x}\r\n", member.len()).into_bytes();
+            chunk.extend(&member);
+            chunk.extend(b"\r\n");
+            wire.forever(&chunk)
+        },
+        says: &["failed after 1 try", "is larger than 1 MiB"],
+        tries: 1,
+    },
+    Case {
+        name: "an encoding that was not asked for",
+        close: Close::Properly,
+        behave: |wire| {
+            encoded_head(wire, "br", 3)?;
+            wire.write_all(&[0x3b, 0, 0])
+        },
+        says: &[
+            "failed after 1 try",
+            "is encoded as `br`, which was not asked for",
+            "`Accept-Encoding: identity`",
+        ],
+        tries: 1,
+    },
+    Case {
+        name: "encodings without end",
+        close: Close::Properly,
+        behave: |wire| {
+            let body = page(3).to_string();
+            encoded_head(wire, &"gzip, ".repeat(1000), body.len())?;
+            wire.write_all(body.as_bytes())
+        },
+        says: &["failed after 1 try", "is encoded as `gzip, gzip, gzip, "],
         tries: 1,
     },
 ];
 
 /// Responses that are passed over, as they come, until the time is over; none is kept.
 const BOUNDED_BY_TIME: &[&str] = &["provisional responses without end"];
+
+/// 64 MiB of spaces, packed before anybody waits for them.
+static GZIP_BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| gzipped(&vec![b' '; 64 << 20]));
+
+/// The same in zstd.
+static ZSTD_BOMB: LazyLock<Vec<u8>> =
+    LazyLock::new(|| zstd::encode_all(&*vec![b' '; 64 << 20], 3).unwrap_or_default());
 
 /// What the buffers of the system may take beyond what the program reads.
 const BUFFERS: u64 = 12 << 20;
@@ -355,6 +434,7 @@ fn what_breaks_off_stalls_or_never_ends_is_named_within_bounded_time_and_bytes()
         let is_counted = !BOUNDED_BY_TIME.contains(name);
         assert!(sent < 2 * BUFFERS || !is_counted, "{name}: the server could send {sent} bytes");
     };
+    assert!(GZIP_BOMB.len() > 10_000 && ZSTD_BOMB.len() > 1_000, "they are no bombs");
     let cases: Vec<&'static Case> = PASSING.iter().chain(LASTING).collect();
     // Most of them wait for a time to be over.
     for few in cases.chunks(13) {
@@ -412,16 +492,60 @@ fn an_endless_error_page_is_cut_and_its_status_counts() {
 /// Within the limit a compressed page is like any other.
 #[test]
 fn a_compressed_page_is_read() {
-    let server = Raw::start(Close::Properly, |_, wire| {
-        let body = gzipped(page(3).to_string().as_bytes());
-        gzip_head(wire, body.len())?;
-        wire.write_all(&body)
-    });
-    let workspace = after_a_good_run();
+    let plain = page(3).to_string();
+    let plain = plain.as_bytes();
+    let members = || [gzipped(&plain[..20]), gzipped(&plain[20..])].concat();
+    let zstd = || zstd::encode_all(plain, 3).unwrap();
+    let cases = [
+        ("gzip", gzipped(plain)),
+        ("GZIP", gzipped(plain)),
+        ("x-gzip", gzipped(plain)),
+        ("gzip, identity", gzipped(plain)),
+        ("gzip", members()),
+        ("zstd", zstd()),
+        ("zstd, gzip", gzipped(&zstd())),
+        ("identity", plain.to_vec()),
+    ];
+    for (encoding, body) in cases {
+        let server = Raw::start(Close::Properly, move |_, wire| {
+            encoded_head(wire, encoding, body.len())?;
+            wire.write_all(&body)
+        });
+        let workspace = after_a_good_run();
 
-    let ended = run(&workspace, &file(&server.url()));
+        let ended = run(&workspace, &file(&server.url()));
 
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ids(&workspace), [1, 2, 3]);
-    assert!(server.requests()[0].contains("accept-encoding: "), "{:?}", server.requests());
+        assert_eq!(ended.code, Some(0), "{encoding}: {}", ended.stderr);
+        assert_eq!(ids(&workspace), [1, 2, 3], "{encoding}");
+        assert_eq!(ended.report()["streams"][0]["bytes_read"], plain.len(), "{encoding}");
+        let request = &server.requests()[0];
+        assert!(request.contains("accept-encoding: zstd, gzip\r\n"), "{request}");
+    }
+}
+
+/// What an error says is shown as far as it can be read; its status counts in any case.
+#[test]
+fn a_compressed_error_keeps_its_status() {
+    let says = br#"{"message":"no such queue"}"#;
+    let cases = [
+        ("gzip", gzipped(says), r#"status 400 after 1 try: {"message":"no such queue"}"#),
+        ("gzip", gzipped(&[&says[..], &vec![b' '; 4 << 20]].concat()), "status 400 after 1 try"),
+        ("gzip", gzipped(says)[..9].to_vec(), "status 400 after 1 try"),
+        ("zstd", says.to_vec(), "status 400 after 1 try"),
+        ("br", says.to_vec(), "status 400 after 1 try"),
+    ];
+    for (encoding, body, expected) in cases {
+        let server = Raw::start(Close::Properly, move |_, wire| {
+            write!(
+                wire,
+                "HTTP/1.1 400 -\r\nContent-Encoding: {encoding}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            )?;
+            wire.write_all(&body)
+        });
+
+        fails(encoding, &server.url(), &[expected]);
+
+        assert_eq!(server.requests().len(), 1, "{encoding}");
+    }
 }
