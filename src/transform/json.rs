@@ -10,6 +10,8 @@
 //! The page was checked for UTF-8 once, so everything here is a slice of it. Every value is checked
 //! in full, those that are skipped included; nothing is nested deeper than [`MAX_DEPTH`].
 
+use wide::u8x16;
+
 /// How deep arrays and objects may be nested: a hostile page must not overflow the stack.
 pub(super) const MAX_DEPTH: u32 = 128;
 
@@ -159,6 +161,32 @@ fn is_high_surrogate(code: u32) -> bool {
     (0xd800..0xdc00).contains(&code)
 }
 
+/// A key as it is mostly written: in quotes, and with the colon right after them.
+///
+/// Where it is expected it is compared in one step, before it is known how long the key is.
+#[derive(Debug)]
+pub(super) struct Expected {
+    text: String,
+    /// The first bytes of the text, and which bits of them there are.
+    head: u128,
+    mask: u128,
+}
+
+/// Bytes of an [`Expected`] that are compared at once.
+const HEAD: usize = 16;
+
+impl Expected {
+    /// Expects a key without escapes.
+    pub(super) fn new(key: &str) -> Self {
+        let text = format!("\"{key}\":");
+        let (mut head, mut mask) = ([0; HEAD], [0; HEAD]);
+        for (i, byte) in text.bytes().enumerate().take(HEAD) {
+            (head[i], mask[i]) = (byte, 0xff);
+        }
+        Self { text, head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask) }
+    }
+}
+
 /// A position in JSON text.
 #[derive(Debug, Clone)]
 pub(super) struct Parser<'t> {
@@ -192,7 +220,7 @@ impl<'t> Parser<'t> {
     }
 
     #[inline]
-    fn skip_whitespace(&mut self) {
+    pub(super) fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
             self.at += 1;
         }
@@ -255,13 +283,15 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// Consumes `key"` if exactly that stands here: the key is known before it is scanned.
+    /// Consumes the key and the colon that are expected, if exactly these stand here.
     #[inline]
-    pub(super) fn take_key(&mut self, key: &str) -> bool {
-        let rest = &self.text.as_bytes()[self.at..];
-        let found = rest.get(key.len()) == Some(&b'"') && rest.starts_with(key.as_bytes());
+    pub(super) fn take(&mut self, expected: &Expected) -> bool {
+        let Some(rest) = self.text.as_bytes().get(self.at..) else { return false };
+        let Some(head) = rest.first_chunk() else { return false };
+        let found = (u128::from_le_bytes(*head) ^ expected.head) & expected.mask == 0
+            && (expected.text.len() <= HEAD || rest.starts_with(expected.text.as_bytes()));
         if found {
-            self.at += key.len() + 1;
+            self.at += expected.text.len();
         }
         found
     }
@@ -384,9 +414,7 @@ impl<'t> Parser<'t> {
 
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
-        while let Some(b'0'..=b'9') = self.byte() {
-            self.at += 1;
-        }
+        self.at = end_of_digits(self.text.as_bytes(), self.at);
         if self.at == start { self.fault(FaultKind::Digit) } else { Ok(()) }
     }
 
@@ -437,31 +465,41 @@ impl<'t> Parser<'t> {
 /// backslash or a control character, or the end of the text.
 ///
 /// `memchr` looks for bytes but not for the range of control characters, and most strings are
-/// shorter than its set-up pays for; eight bytes at a time in a register do both.
+/// shorter than its set-up pays for.
 #[inline]
-pub(super) fn end_of_plain_text(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
-    const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
-    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+pub(super) fn end_of_plain_text(bytes: &[u8], at: usize) -> usize {
+    first(bytes, at, |it| {
+        it.simd_eq(u8x16::splat(b'"'))
+            | it.simd_eq(u8x16::splat(b'\\'))
+            | it.min(u8x16::splat(b' ' - 1)).simd_eq(it)
+    })
+}
 
+/// The offset, from `at`, of the first byte that is no digit, or the end of the text.
+#[inline]
+fn end_of_digits(bytes: &[u8], at: usize) -> usize {
+    first(bytes, at, |it| {
+        let digits = it - u8x16::splat(b'0');
+        !digits.min(u8x16::splat(9)).simd_eq(digits)
+    })
+}
+
+/// The offset, from `at`, of the first byte that `sought` marks, or the end of the text.
+#[inline]
+fn first(bytes: &[u8], mut at: usize, sought: impl Fn(u8x16) -> u8x16) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = (word ^ QUOTES).wrapping_sub(ONES) & !(word ^ QUOTES);
-        let backslash = (word ^ BACKSLASHES).wrapping_sub(ONES) & !(word ^ BACKSLASHES);
-        let control = word.wrapping_sub(SPACES) & !word;
-        let special = (quote | backslash | control) & HIGHS;
-        if special != 0 {
-            // A borrow can only mark bytes after the first one that is really special.
-            return at + (special.trailing_zeros() / 8) as usize;
+        let found = sought(u8x16::new(*chunk)).to_bitmask();
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
-    while bytes.get(at).is_some_and(|it| !matches!(it, b'"' | b'\\' | 0..b' ')) {
-        at += 1;
-    }
-    at
+    // The last bytes of a text, filled up with zeros.
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut chunk = [0; 16];
+    chunk[..rest.len()].copy_from_slice(rest);
+    let found = sought(u8x16::new(chunk)).to_bitmask();
+    at + (found.trailing_zeros() as usize).min(rest.len())
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use super::{
     columns::{Columns, Node, NodeId},
     extra::{self, Fragment},
     identity::Identity,
-    json::{Fault, Parser, Scalar, Text},
+    json::{Expected, Fault, Parser, Scalar, Text},
     output::Output,
 };
 use crate::plan::{ExplodeShape, UnknownFields, WhenEmpty};
@@ -36,7 +36,7 @@ pub(super) struct Walk<'d, 't> {
     output: &'d mut Output,
     parser: Parser<'t>,
     /// By node, the keys of its object in the order in which they were met before.
-    orders: Vec<Vec<(&'t str, Option<NodeId>)>>,
+    orders: Vec<Vec<Known<'t>>>,
     /// By node, the last visit of the object above that had it: the same visit is a duplicate.
     visited: Vec<u64>,
     visits: u64,
@@ -49,6 +49,13 @@ pub(super) struct Walk<'d, 't> {
     spans: Vec<[Range<usize>; 2]>,
 }
 
+/// A key that was met before.
+struct Known<'t> {
+    key: &'t str,
+    expected: Expected,
+    child: Option<NodeId>,
+}
+
 /// Keys of one object that are remembered; records with more must not make the search slow.
 const REMEMBERED_KEYS: usize = 128;
 
@@ -58,7 +65,7 @@ impl<'d, 't> Walk<'d, 't> {
             plan,
             output,
             parser,
-            orders: vec![Vec::new(); plan.nodes.len()],
+            orders: plan.nodes.iter().map(|_| Vec::new()).collect(),
             visited: vec![0; plan.nodes.len()],
             visits: 0,
             base: 0,
@@ -243,9 +250,7 @@ impl<'d, 't> Walk<'d, 't> {
         let mut next = 0;
         let mut more = self.parser.open(b'}')?;
         while more {
-            self.parser.quote()?;
             let (key, child) = self.key(id, &mut next)?;
-            self.parser.colon()?;
             match child {
                 Some(child) if self.visited[child] == visit => {
                     self.duplicate = true;
@@ -263,49 +268,53 @@ impl<'d, 't> Walk<'d, 't> {
         Ok(())
     }
 
-    /// Consumes a key. Records have their keys in much the same order, so the key is compared with
-    /// the ones that should come next before it is scanned and searched for.
+    /// Consumes a key and its colon. Records have their keys in much the same order, so the ones
+    /// that should come next are expected before any key is scanned and searched for.
     #[inline]
     fn key(
         &mut self,
         id: NodeId,
         next: &mut usize,
     ) -> Result<(Cow<'t, str>, Option<NodeId>), Fault> {
-        let order = &self.orders[id];
-        for (i, (key, child)) in order.iter().enumerate().skip(*next).take(3) {
-            if self.parser.take_key(key) {
+        self.parser.skip_whitespace();
+        for (i, known) in self.orders[id].iter().enumerate().skip(*next).take(3) {
+            if self.parser.take(&known.expected) {
                 *next = i + 1;
-                return Ok((Cow::Borrowed(key), *child));
+                return Ok((Cow::Borrowed(known.key), known.child));
             }
         }
-        let text = self.parser.string()?;
-        Ok(self.unexpected_key(id, text, next))
+        self.unexpected_key(id, next)
     }
 
     fn unexpected_key(
         &mut self,
         id: NodeId,
-        text: Text<'t>,
         next: &mut usize,
-    ) -> (Cow<'t, str>, Option<NodeId>) {
+    ) -> Result<(Cow<'t, str>, Option<NodeId>), Fault> {
+        self.parser.quote()?;
+        let text = self.parser.string()?;
+        self.parser.colon()?;
         let node = &self.plan.nodes[id];
         if text.escaped {
             let key = owned(text);
             let child = node.child(&key);
-            return (key, child);
+            return Ok((key, child));
         }
+        let key = text.raw;
         let order = &mut self.orders[id];
-        if let Some(known) = order.iter().position(|(key, _)| *key == text.raw) {
-            *next = known + 1;
-            return (Cow::Borrowed(text.raw), order[known].1);
-        }
-        let child = node.child(text.raw);
-        if order.len() < REMEMBERED_KEYS {
-            let place = (*next).min(order.len());
-            order.insert(place, (text.raw, child));
+        let child = if let Some(place) = order.iter().position(|it| it.key == key) {
             *next = place + 1;
-        }
-        (Cow::Borrowed(text.raw), child)
+            order[place].child
+        } else {
+            let child = node.child(key);
+            if order.len() < REMEMBERED_KEYS {
+                let place = (*next).min(order.len());
+                order.insert(place, Known { key, expected: Expected::new(key), child });
+                *next = place + 1;
+            }
+            child
+        };
+        Ok((Cow::Borrowed(key), child))
     }
 
     /// Walks over a field that no column reads.

@@ -178,6 +178,21 @@ fn keys_are_found_in_any_order_and_with_escapes() {
 }
 
 #[test]
+fn keys_of_every_length_are_told_apart_where_others_are_expected() {
+    for length in 0..40 {
+        let [a, b] = ["a", "b"].map(|it| "k".repeat(length) + it);
+        let record = |first: &str, second: &str| format!(r#"{{"{first}":1,"{second}" :2}}"#);
+        let longer = record(&format!("{a}a"), &format!("k{b}"));
+
+        check(
+            &stream(&[(&a, INT64), (&b, INT64)]),
+            &format!("[{0},{0},{1},{longer}]", record(&a, &b), record(&b, &a)),
+            "1 2 | 1 2 | 2 1 | null null",
+        );
+    }
+}
+
+#[test]
 fn text_columns_take_scalars_as_their_json_text() {
     for (value, expected) in [
         ("\"a\"", "'a'"),

@@ -78,10 +78,23 @@ fn nesting_beyond_the_limit_is_refused_not_followed() {
 #[test]
 fn a_special_byte_is_found_at_every_offset() {
     for special in ["\"", "\\", "\0", "\u{1f}"] {
-        for before in 0..20 {
+        for before in 0..40 {
             let text = "é".repeat(before / 2) + &"x".repeat(before % 2) + special + "\"\\\u{1}tail";
 
             assert_eq!(end_of_plain_text(text.as_bytes(), 0), text.len() - 7 - special.len());
+        }
+    }
+}
+
+#[test]
+fn digits_end_where_something_else_follows() {
+    for length in 1..40 {
+        let digits = "9".repeat(length);
+
+        assert_eq!(parse(&digits), Ok(()));
+        assert_eq!(parse(&format!("[-{digits}.{digits}e+{digits},{digits}]")), Ok(()));
+        for other in ['/', ':', '\u{1}', 'é'] {
+            refused(&format!("{digits}{other}0123456789abcdef"), length, "nothing after the value");
         }
     }
 }
