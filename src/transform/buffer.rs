@@ -1,7 +1,9 @@
 //! Column buffers of our own.
 //!
 //! Unlike Arrow's builders they can take back the rows of a record that turns out not to fit, and
-//! repeat a record's cell on each of its exploded rows. Arrow takes the finished memory as it is.
+//! repeat a record's cell on each of its exploded rows. Arrow takes finished numbers as they are.
+//! A text is only a place until the page ends, in the page or, if it is not there as it is, beside
+//! it; then each is copied once, by a builder of Arrow, which need not check it for UTF-8 again.
 //!
 //! ```text
 //! record 0, one row      id [7]           details.id [1]
@@ -12,29 +14,34 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray,
+        ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Float64Array, Int64Array,
         TimestampMicrosecondArray,
     },
-    buffer::{OffsetBuffer, ScalarBuffer},
+    buffer::NullBuffer,
     datatypes::DataType,
     error::ArrowError,
 };
 
-use super::{cell::Misfit, identity::Identity};
+use super::{
+    cell::Misfit,
+    identity::Identity,
+    json::Text,
+    texts::{Place, Texts},
+};
 
 /// The cells of one column.
 #[derive(Debug)]
 pub(super) struct Buffer {
     values: Values,
-    nulls: NullBufferBuilder,
+    /// The rows that are null, in order; texts know it themselves.
+    nulls: Vec<usize>,
 }
 
 #[derive(Debug)]
 enum Values {
-    Text { bytes: String, ends: Vec<i32> },
+    Text(Texts),
     Int64(Vec<i64>),
     Instant(Vec<i64>),
     Float64(Vec<f64>),
@@ -44,7 +51,7 @@ enum Values {
 
 impl Buffer {
     /// An empty buffer for a column of one of the types that plans have,
-    /// with room for as many cells and bytes of text as are likely to come.
+    /// with room for as many cells and bytes of text beside the page as are likely to come.
     pub(super) fn new(kind: &DataType, rows: usize, text: usize) -> Self {
         let values = match kind {
             DataType::Int64 => Values::Int64(Vec::with_capacity(rows)),
@@ -52,24 +59,27 @@ impl Buffer {
             DataType::Float64 => Values::Float64(Vec::with_capacity(rows)),
             DataType::Date32 => Values::Date(Vec::with_capacity(rows)),
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(rows)),
-            _ => {
-                let mut ends = Vec::with_capacity(rows + 1);
-                ends.push(0);
-                Values::Text { bytes: String::with_capacity(text), ends }
-            }
+            _ => Values::Text(Texts::new(rows, text)),
         };
-        Self { values, nulls: NullBufferBuilder::new(rows) }
+        Self { values, nulls: Vec::new() }
     }
 
     /// The number of cells.
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.nulls.len()
+        match &self.values {
+            Values::Text(texts) => texts.len(),
+            Values::Int64(values) | Values::Instant(values) => values.len(),
+            Values::Float64(values) => values.len(),
+            Values::Date(values) => values.len(),
+            Values::Boolean(values) => values.len(),
+        }
     }
 
-    /// The bytes of all text.
+    /// The bytes of text beside the page.
     pub(super) fn text_bytes(&self) -> usize {
         match &self.values {
-            Values::Text { bytes, .. } => bytes.len(),
+            Values::Text(texts) => texts.beside(),
             _ => 0,
         }
     }
@@ -80,38 +90,45 @@ impl Buffer {
     }
 
     fn nulls(&mut self, n: usize) {
+        let rows = self.len();
         match &mut self.values {
-            Values::Text { bytes, ends } => {
-                let end = end_of(bytes);
-                ends.extend(std::iter::repeat_n(end, n));
-            }
-            Values::Int64(values) | Values::Instant(values) => values.resize(values.len() + n, 0),
-            Values::Float64(values) => values.resize(values.len() + n, 0.0),
-            Values::Date(values) => values.resize(values.len() + n, 0),
+            Values::Text(texts) => return texts.nulls(n),
+            Values::Int64(values) | Values::Instant(values) => values.resize(rows + n, 0),
+            Values::Float64(values) => values.resize(rows + n, 0.0),
+            Values::Date(values) => values.resize(rows + n, 0),
             Values::Boolean(values) => values.append_n(n, false),
         }
-        self.nulls.append_n_nulls(n);
+        self.nulls.extend(rows..rows + n);
+    }
+
+    /// Adds a text, as its place if it stands in the page as it is.
+    #[inline]
+    pub(super) fn text_of(&mut self, text: &Text<'_>) -> Result<(), Misfit> {
+        match &mut self.values {
+            Values::Text(texts) => {
+                if !text.escaped
+                    && let Some(place) = Place::new(text.at, text.raw.len())
+                {
+                    return texts.push(place);
+                }
+                texts.copy(text)
+            }
+            _ => Err(Misfit::SHAPE),
+        }
     }
 
     /// Adds the text that `write` appends.
-    #[inline]
     pub(super) fn text(&mut self, write: impl FnOnce(&mut String)) -> Result<(), Misfit> {
-        let Values::Text { bytes, ends } = &mut self.values else { return Err(Misfit::SHAPE) };
-        write(bytes);
-        if i32::try_from(bytes.len()).is_err() {
-            bytes.truncate(last_end(ends));
-            return Err(TOO_LONG);
+        match &mut self.values {
+            Values::Text(texts) => texts.write(write),
+            _ => Err(Misfit::SHAPE),
         }
-        ends.push(end_of(bytes));
-        self.nulls.append_non_null();
-        Ok(())
     }
 
     #[inline]
     pub(super) fn int64(&mut self, value: i64) {
         if let Values::Int64(values) | Values::Instant(values) = &mut self.values {
             values.push(value);
-            self.nulls.append_non_null();
         }
     }
 
@@ -119,7 +136,6 @@ impl Buffer {
     pub(super) fn float64(&mut self, value: f64) {
         if let Values::Float64(values) = &mut self.values {
             values.push(value);
-            self.nulls.append_non_null();
         }
     }
 
@@ -127,7 +143,6 @@ impl Buffer {
     pub(super) fn date(&mut self, value: i32) {
         if let Values::Date(values) = &mut self.values {
             values.push(value);
-            self.nulls.append_non_null();
         }
     }
 
@@ -135,13 +150,11 @@ impl Buffer {
     pub(super) fn boolean(&mut self, value: bool) {
         if let Values::Boolean(values) = &mut self.values {
             values.append(value);
-            self.nulls.append_non_null();
         }
     }
 
     /// Brings the cells from row `base` on to `n`: one that is there is repeated (or, for no rows,
     /// taken back), one that is not is null.
-    #[inline]
     pub(super) fn complete(&mut self, base: usize, n: usize) -> Result<(), Misfit> {
         let there = self.len() > base;
         match n {
@@ -161,24 +174,12 @@ impl Buffer {
     /// Repeats the last cell `n` times.
     fn repeat(&mut self, n: usize) -> Result<(), Misfit> {
         let Some(last) = self.len().checked_sub(1) else { return Ok(()) };
-        if !self.nulls.is_valid(last) {
+        if self.is_null(last) {
             self.nulls(n);
             return Ok(());
         }
         match &mut self.values {
-            Values::Text { bytes, ends } => {
-                let start = last_end(&ends[..=last]);
-                let length = bytes.len() - start;
-                // Checked before anything is copied: a long text on many rows is a lot of memory.
-                let total = length.saturating_mul(n).saturating_add(bytes.len());
-                if i32::try_from(total).is_err() {
-                    return Err(TOO_LONG);
-                }
-                for _ in 0..n {
-                    bytes.extend_from_within(start..start + length);
-                    ends.push(end_of(bytes));
-                }
-            }
+            Values::Text(texts) => return texts.repeat(n),
             Values::Int64(values) | Values::Instant(values) => {
                 values.extend(std::iter::repeat_n(values[last], n));
             }
@@ -186,8 +187,15 @@ impl Buffer {
             Values::Date(values) => values.extend(std::iter::repeat_n(values[last], n)),
             Values::Boolean(values) => values.append_n(n, values.get_bit(last)),
         }
-        self.nulls.append_n_non_nulls(n);
         Ok(())
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match &self.values {
+            Values::Text(texts) => texts.is_null(row),
+            // Mostly it is one of the last.
+            _ => self.nulls.iter().rev().take_while(|it| **it >= row).any(|it| *it == row),
+        }
     }
 
     /// Takes back every cell from row `rows` on.
@@ -196,28 +204,24 @@ impl Buffer {
             return;
         }
         match &mut self.values {
-            Values::Text { bytes, ends } => {
-                ends.truncate(rows + 1);
-                bytes.truncate(last_end(ends));
-            }
+            Values::Text(texts) => return texts.truncate(rows),
             Values::Int64(values) | Values::Instant(values) => values.truncate(rows),
             Values::Float64(values) => values.truncate(rows),
             Values::Date(values) => values.truncate(rows),
             Values::Boolean(values) => values.truncate(rows),
         }
-        self.nulls.truncate(rows);
+        while self.nulls.last().is_some_and(|it| *it >= rows) {
+            self.nulls.pop();
+        }
     }
 
     /// Adds a cell to an identity.
-    pub(super) fn identify(&self, row: usize, identity: &mut Identity) {
-        if !self.nulls.is_valid(row) {
+    pub(super) fn identify(&self, row: usize, page: &str, identity: &mut Identity) {
+        if self.is_null(row) {
             return identity.word(0x6e75_6c6c);
         }
         match &self.values {
-            Values::Text { bytes, ends } => {
-                let (start, end) = (last_end(&ends[..=row]), last_end(&ends[..=row + 1]));
-                identity.bytes(&bytes.as_bytes()[start..end]);
-            }
+            Values::Text(texts) => identity.bytes(texts.text(row, page).unwrap_or("").as_bytes()),
             Values::Int64(values) | Values::Instant(values) => {
                 identity.word(values[row].cast_unsigned());
             }
@@ -228,13 +232,10 @@ impl Buffer {
     }
 
     /// Hands the memory over to Arrow.
-    pub(super) fn finish(self) -> Result<ArrayRef, ArrowError> {
-        let nulls = self.nulls.build();
+    pub(super) fn finish(self, page: &str) -> Result<ArrayRef, ArrowError> {
+        let nulls = valid(self.len(), &self.nulls);
         Ok(match self.values {
-            Values::Text { bytes, ends } => {
-                let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
-                Arc::new(StringArray::try_new(ends, bytes.into_bytes().into(), nulls)?)
-            }
+            Values::Text(texts) => Arc::new(texts.finish(page)),
             Values::Int64(values) => Arc::new(Int64Array::try_new(values.into(), nulls)?),
             Values::Instant(values) => Arc::new(
                 TimestampMicrosecondArray::try_new(values.into(), nulls)?.with_timezone("UTC"),
@@ -246,13 +247,15 @@ impl Buffer {
     }
 }
 
-const TOO_LONG: Misfit = Misfit::because("the texts of this page exceed 2 GiB in one column");
-
-/// The end of all text; [`Buffer::text`] and [`Buffer::repeat`] keep it in range.
-fn end_of(bytes: &str) -> i32 {
-    i32::try_from(bytes.len()).unwrap_or(i32::MAX)
-}
-
-fn last_end(ends: &[i32]) -> usize {
-    ends.last().map_or(0, |it| usize::try_from(*it).unwrap_or_default())
+/// Which of so many rows are valid; `None` if all of them are.
+fn valid(rows: usize, nulls: &[usize]) -> Option<NullBuffer> {
+    if nulls.is_empty() {
+        return None;
+    }
+    let mut valid = BooleanBufferBuilder::new(rows);
+    valid.append_n(rows, true);
+    for row in nulls {
+        valid.set_bit(*row, false);
+    }
+    Some(NullBuffer::new(valid.finish()))
 }

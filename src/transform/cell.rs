@@ -89,7 +89,7 @@ impl Strategy {
                 buffer.null();
                 return Ok(());
             }
-            (Self::Text, Scalar::Text(text)) => return buffer.text(|out| text.append_to(out)),
+            (Self::Text, Scalar::Text(text)) => return buffer.text_of(text),
             (Self::Json, Scalar::Text(text)) => {
                 return buffer.text(|out| canonical::append_string(*text, out));
             }

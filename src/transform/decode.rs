@@ -12,7 +12,7 @@ use super::{
     buffer::Buffer,
     canonical,
     columns::{Columns, Envelope},
-    json::{Fault, FaultKind, MAX_DEPTH, Parser},
+    json::{Fault, FaultKind, MAX_DEPTH, Parser, Text},
     lookup,
     output::{Likely, Output},
     record::Walk,
@@ -65,21 +65,20 @@ impl Decoder {
         let mut page = Page {
             decoder: self,
             context,
-            length: text.len(),
-            output: self.output(context, text.len()),
+            output: self.output(context, text),
             envelope: vec![None; self.envelope.paths.len()],
             records: None,
             last_record: None,
         };
-        let mut parser = Parser::new(text);
+        let mut parser = Parser::of_page(text);
         page.value(0, &mut parser)
             .and_then(|()| parser.finish())
             .map_err(|fault| body_error(text, mark, fault))?;
-        page.finish(text)
+        page.finish()
     }
 
-    fn output(&self, context: &SliceContext, length: usize) -> Output {
-        Output::new(&self.columns, &self.schema, context, &self.likely, length)
+    fn output<'t>(&self, context: &SliceContext, page: &'t str) -> Output<'t> {
+        Output::new(&self.columns, &self.schema, context, &self.likely, page)
     }
 }
 
@@ -87,9 +86,7 @@ impl Decoder {
 struct Page<'d, 't> {
     decoder: &'d Decoder,
     context: &'d SliceContext,
-    /// Bytes of the body.
-    length: usize,
-    output: Output,
+    output: Output<'t>,
     /// By envelope path, the text that stands there.
     envelope: Vec<Option<&'t str>>,
     /// What stands at the records path.
@@ -168,7 +165,7 @@ impl<'t> Page<'_, 't> {
 
     /// Takes back every record.
     fn start_over(&mut self, duplicate_keys: u64) {
-        self.output = self.decoder.output(self.context, self.length);
+        self.output = self.decoder.output(self.context, self.output.page);
         self.output.notices.duplicate_keys = duplicate_keys;
         self.records = None;
         self.last_record = None;
@@ -194,8 +191,8 @@ impl<'t> Page<'_, 't> {
                 let start = parser.at();
                 parser.scalar(first)?;
                 let mut text = String::new();
-                super::json::Text { raw: unquoted(parser.since(start)), escaped: true }
-                    .append_to(&mut text);
+                let raw = unquoted(parser.since(start));
+                Text { raw, at: usize::MAX, escaped: true }.append_to(&mut text);
                 return Ok(self
                     .stringified(&text, inner.segments())
                     .unwrap_or_else(|_| Some(format!("the text at `{path}` is not JSON"))));
@@ -263,7 +260,7 @@ impl<'t> Page<'_, 't> {
         Ok(())
     }
 
-    fn finish(mut self, text: &str) -> Result<Decoded, BodyError> {
+    fn finish(mut self) -> Result<Decoded, BodyError> {
         let Decoder { schema, columns, envelope, likely } = self.decoder;
         let records_missing = match self.records {
             Some(Records::Found(raw)) => {
@@ -273,12 +270,12 @@ impl<'t> Page<'_, 't> {
                 None
             }
             Some(Records::Instead(instead)) => Some(instead),
-            None => Some(lookup::instead(text, &envelope.records)),
+            None => Some(lookup::instead(self.output.page, &envelope.records)),
         };
         let values = envelope.paths.iter().zip(self.envelope);
         let mut output = self.output;
         let rows = output.rows;
-        likely.learn(&output, self.length);
+        likely.learn(&output);
         let internal = |reason: String| BodyError::Internal { reason };
         for (column, _) in &columns.context {
             let repeated = output.buffers[*column].complete(0, rows);
@@ -286,7 +283,8 @@ impl<'t> Page<'_, 't> {
         }
         output.notices.gaps = output.irregular.gaps;
         output.notices.folds = output.irregular.folds;
-        let arrays: Result<Vec<_>, _> = output.buffers.into_iter().map(Buffer::finish).collect();
+        let finish = |it: Buffer| it.finish(output.page);
+        let arrays: Result<Vec<_>, _> = output.buffers.into_iter().map(finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = arrays
             .and_then(|it| RecordBatch::try_new_with_options(schema.clone(), it, &options))

@@ -93,6 +93,8 @@ pub(super) enum Scalar<'t> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text<'t> {
     pub(super) raw: &'t str,
+    /// Where it stands in the page; far beyond its end if it stands in another text.
+    pub(super) at: usize,
     /// Whether `raw` has escapes in it.
     pub(super) escaped: bool,
 }
@@ -193,11 +195,18 @@ pub(super) struct Parser<'t> {
     text: &'t str,
     at: usize,
     depth: u32,
+    /// 0 in the page, and in any other text what no offset reaches.
+    elsewhere: usize,
 }
 
 impl<'t> Parser<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, elsewhere: usize::MAX }
+    }
+
+    /// The start of the page itself.
+    pub(super) fn of_page(text: &'t str) -> Self {
+        Self { elsewhere: 0, ..Self::new(text) }
     }
 
     /// The byte offset of the next byte.
@@ -322,7 +331,7 @@ impl<'t> Parser<'t> {
                 Some(b'"') => {
                     let raw = self.since(start);
                     self.at += 1;
-                    return Ok(Text { raw, escaped });
+                    return Ok(Text { raw, at: start | self.elsewhere, escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;

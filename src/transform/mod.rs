@@ -38,6 +38,7 @@ mod instant;
 mod duration;
 mod number;
 mod buffer;
+mod texts;
 mod identity;
 mod json;
 mod canonical;

@@ -25,7 +25,7 @@ use crate::plan::SliceContext;
 #[derive(Debug)]
 pub(super) struct Likely {
     rows: Share,
-    /// One a column of the schema.
+    /// One a column of the schema: what does not stand in the page as it is.
     text: Vec<Share>,
 }
 
@@ -38,8 +38,9 @@ impl Likely {
         Self { rows: Share::default(), text: text.collect() }
     }
 
-    /// Remembers what a body of this length has given.
-    pub(super) fn learn(&self, output: &Output, body: usize) {
+    /// Remembers what a page has given.
+    pub(super) fn learn(&self, output: &Output<'_>) {
+        let body = output.page.len();
         self.rows.learn(output.rows, body);
         for (share, buffer) in self.text.iter().zip(&output.buffers) {
             share.learn(buffer.text_bytes(), body);
@@ -65,7 +66,8 @@ impl Share {
 
 /// Rows, rejects and counts of a page.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct Output<'p> {
+    pub(super) page: &'p str,
     /// One a column of the schema. Cells of the context are there once until the page ends.
     pub(super) buffers: Vec<Buffer>,
     desks: Vec<Desk>,
@@ -79,18 +81,20 @@ pub(super) struct Output {
     pub(super) context_misfit: Option<(Option<usize>, String)>,
 }
 
-impl Output {
+impl<'p> Output<'p> {
     /// Nothing yet, with room for as many rows as are likely to come.
     pub(super) fn new(
         plan: &Columns,
         schema: &SchemaRef,
         context: &SliceContext,
         likely: &Likely,
-        body: usize,
+        page: &'p str,
     ) -> Self {
+        let body = page.len();
         let likely_rows = likely.rows.of(body).min(Likely::MOST_ROWS);
         let fields = schema.fields().iter().zip(&likely.text);
         let mut output = Self {
+            page,
             buffers: fields
                 .map(|(it, text)| Buffer::new(it.data_type(), likely_rows, text.of(body).min(body)))
                 .collect(),

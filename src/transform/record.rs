@@ -31,9 +31,9 @@ use super::{
 use crate::plan::{ExplodeShape, UnknownFields, WhenEmpty};
 
 /// A walk over the records of one text.
-pub(super) struct Walk<'d, 't> {
+pub(super) struct Walk<'d, 'p, 't> {
     plan: &'d Columns,
-    output: &'d mut Output,
+    output: &'d mut Output<'p>,
     parser: Parser<'t>,
     /// By node, the keys of its object in the order in which they were met before.
     orders: Vec<Vec<Known<'t>>>,
@@ -59,8 +59,8 @@ struct Known<'t> {
 /// Keys of one object that are remembered; records with more must not make the search slow.
 const REMEMBERED_KEYS: usize = 128;
 
-impl<'d, 't> Walk<'d, 't> {
-    pub(super) fn new(plan: &'d Columns, output: &'d mut Output, parser: Parser<'t>) -> Self {
+impl<'d, 'p, 't> Walk<'d, 'p, 't> {
+    pub(super) fn new(plan: &'d Columns, output: &'d mut Output<'p>, parser: Parser<'t>) -> Self {
         Self {
             plan,
             output,
@@ -172,7 +172,7 @@ impl<'d, 't> Walk<'d, 't> {
             for (column, of_context) in &self.plan.key {
                 // A cell of the context is there once until the page ends.
                 let row = if *of_context { 0 } else { row };
-                self.output.buffers[*column].identify(row, &mut identity);
+                self.output.buffers[*column].identify(row, self.output.page, &mut identity);
             }
         }
         identity.finish()
