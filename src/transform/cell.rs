@@ -8,7 +8,7 @@ use super::{
     duration::Rules,
     instant::{self, Irregular, Written, Zone},
     json::{Fault, Scalar},
-    number::{Decimal, NoDecimal},
+    number::{self, Decimal, NoDecimal},
 };
 use crate::plan::{ColumnPlan, ColumnType, InstantFormat};
 
@@ -74,7 +74,7 @@ impl Strategy {
         }
     }
 
-    /// Adds the cell of a value without parts.
+    /// Adds the cell of a value without parts; `written` is what an earlier column read in it.
     #[inline]
     pub(super) fn scalar(
         &self,
@@ -82,6 +82,7 @@ impl Strategy {
         buffer: &mut Buffer,
         desk: &mut Desk,
         irregular: &mut Irregular,
+        written: &mut Option<Written>,
     ) -> Result<(), Misfit> {
         let Desk { zone, scratch } = desk;
         let text = match (self, scalar) {
@@ -115,9 +116,13 @@ impl Strategy {
             _ if matches!(scalar, Scalar::Boolean(_)) => return Err(Misfit::SHAPE),
             Self::Int64 => buffer.int64(int64(text)?),
             Self::Float64 => buffer.float64(float64(text)?),
-            Self::Date => buffer.date(date(text, scalar, zone)?),
+            Self::Date => buffer.date(date(text, scalar, zone, written)?),
             Self::Instant(format) => {
-                buffer.int64(timestamp(text, scalar, *format, zone, irregular)?);
+                let written = match (format, scalar) {
+                    (InstantFormat::Text, Scalar::Text(_)) => read(text, written)?,
+                    _ => Written::Instant(instant::epoch(text, *format)?),
+                };
+                buffer.int64(timestamp(written, zone, irregular)?);
             }
             Self::Duration(rules) => buffer.int64(match scalar {
                 Scalar::Number(number) => rules.number(number)?,
@@ -171,10 +176,8 @@ fn boolean(text: &str, scalar: &Scalar<'_>) -> Result<bool, Misfit> {
 
 #[inline]
 fn int64(text: &str) -> Result<i64, Misfit> {
-    // The plain case first: at most 18 digits cannot overflow.
-    let digits = text.as_bytes();
-    if digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit) && !digits.is_empty() {
-        return Ok(digits.iter().fold(0, |sum, it| sum * 10 + i64::from(it - b'0')));
+    if let Some(number) = number::plain(text.as_bytes()) {
+        return Ok(number);
     }
     match Decimal::parse(text) {
         Ok(number) if number.has_fraction() => Err(Misfit::because("it is not a whole number")),
@@ -196,11 +199,16 @@ fn float64(text: &str) -> Result<f64, Misfit> {
     }
 }
 
-fn date(text: &str, scalar: &Scalar<'_>, zone: &mut Option<Zone>) -> Result<i32, Misfit> {
+fn date(
+    text: &str,
+    scalar: &Scalar<'_>,
+    zone: &mut Option<Zone>,
+    written: &mut Option<Written>,
+) -> Result<i32, Misfit> {
     if matches!(scalar, Scalar::Number(_)) {
         return Err(Misfit::SHAPE);
     }
-    match instant::read(text)? {
+    match read(text, written)? {
         Written::Date(day) => Ok(day),
         Written::Local(local) => Ok(instant::day_of(local)),
         Written::Instant(instant) => match zone {
@@ -210,17 +218,20 @@ fn date(text: &str, scalar: &Scalar<'_>, zone: &mut Option<Zone>) -> Result<i32,
     }
 }
 
+/// Reads a text once for all columns.
+fn read(text: &str, written: &mut Option<Written>) -> Result<Written, Misfit> {
+    match written {
+        Some(written) => Ok(*written),
+        None => Ok(*written.insert(instant::read(text)?)),
+    }
+}
+
 fn timestamp(
-    text: &str,
-    scalar: &Scalar<'_>,
-    format: InstantFormat,
+    written: Written,
     zone: &mut Option<Zone>,
     irregular: &mut Irregular,
 ) -> Result<i64, Misfit> {
-    if format != InstantFormat::Text || matches!(scalar, Scalar::Number(_)) {
-        return instant::epoch(text, format);
-    }
-    match instant::read(text)? {
+    match written {
         Written::Instant(instant) => Ok(instant),
         Written::Local(local) => match zone {
             Some(zone) => zone.instant(local, irregular),

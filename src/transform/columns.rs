@@ -28,6 +28,8 @@ pub(super) struct Node {
     pub(super) children: Vec<(String, NodeId)>,
     /// Columns that read the value itself.
     pub(super) columns: Vec<usize>,
+    /// The column, if it is one of text, and nothing else reads here or below.
+    pub(super) text: Option<usize>,
     /// Columns that read the key of an element of the object map that stands here.
     pub(super) key_columns: Vec<usize>,
     /// The level of the elements, if each of them becomes a row.
@@ -107,6 +109,12 @@ impl Columns {
         }
         for node in &mut it.nodes {
             node.children.sort();
+            node.text = match node.columns[..] {
+                [column] if node.children.is_empty() && node.explode.is_none() => {
+                    matches!(it.declared[column].strategy, Strategy::Text).then_some(column)
+                }
+                _ => None,
+            };
         }
         it.cover(0, false);
         it

@@ -68,6 +68,9 @@ impl Rules {
 
     /// Reads text.
     pub(super) fn text(&self, text: &str) -> Result<i64, Misfit> {
+        if let Some(seconds) = self.usual(text.as_bytes()) {
+            return Ok(seconds);
+        }
         let (negative, unsigned) = match text.as_bytes() {
             [b'-', ..] => (true, &text[1..]),
             [b'+', ..] => (false, &text[1..]),
@@ -86,6 +89,43 @@ impl Rules {
             self.jira(unsigned, &mut sum)?;
         }
         sum.seconds(negative, self.exact)
+    }
+
+    /// Reads `P1W2DT3H30M15S`, each part of it whole, as most durations are; anything else is left
+    /// to the rules for all of them.
+    fn usual(&self, text: &[u8]) -> Option<i64> {
+        /// Where the parts stand among each other; the `T` is one, too.
+        const TIME: u8 = 2;
+        let [b'P', parts @ ..] = text else { return None };
+        let (mut sum, mut amount) = (0_i64, None);
+        let mut next = 0;
+        for byte in parts {
+            let (place, unit) = match byte {
+                b'0'..=b'9' => {
+                    let digit = i64::from(byte - b'0');
+                    amount = Some(amount.unwrap_or(0_i64).checked_mul(10)?.checked_add(digit)?);
+                    continue;
+                }
+                b'T' if next <= TIME && amount.is_none() => {
+                    next = TIME + 1;
+                    continue;
+                }
+                b'W' => (0, self.week),
+                b'D' => (1, self.day),
+                b'H' if next > TIME => (3, Unit::HOUR),
+                b'M' if next > TIME => (4, Unit::MINUTE),
+                b'S' if next > TIME => (5, Unit::SECOND),
+                _ => return None,
+            };
+            if place < next {
+                return None;
+            }
+            next = place + 1;
+            let seconds = amount.take()?.checked_mul(i64::try_from(unit.seconds?).ok()?)?;
+            sum = sum.checked_add(seconds)?;
+        }
+        let ends_early = amount.is_some() || next == 0 || next == TIME + 1;
+        (!ends_early).then_some(sum)
     }
 
     /// Reads a plain number of the column's unit.

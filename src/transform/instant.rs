@@ -12,6 +12,7 @@
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
+use wide::u8x16;
 
 use super::{
     cell::Misfit,
@@ -40,6 +41,13 @@ pub(super) enum Written {
 /// Reads a date, a local time or an instant.
 pub(super) fn read(text: &str) -> Result<Written, Misfit> {
     let bytes = text.as_bytes();
+    if let Some((head, rest)) = bytes.split_first_chunk()
+        && let Some([century, year, month, day, hour, minute]) = usual_head(head)
+    {
+        let days = days_since_epoch(century * 100 + year, month, day)?;
+        let (micros, zone) = time_of_day(hour, minute, rest)?;
+        return with_zone(days, micros, zone);
+    }
     let [y0, y1, y2, y3, dash, m0, m1, dash_again, d0, d1, time @ ..] = bytes else {
         return Err(Misfit::SHAPE);
     };
@@ -52,7 +60,26 @@ pub(super) fn read(text: &str) -> Result<Written, Misfit> {
     let [b'T' | b't' | b' ', time @ ..] = time else {
         return if time.is_empty() { Ok(Written::Date(days)) } else { Err(Misfit::SHAPE) };
     };
-    let (micros, zone) = time_of_day(time)?;
+    let [h0, h1, b':', m0, m1, rest @ ..] = time else { return Err(Misfit::SHAPE) };
+    let (micros, zone) = time_of_day(two(*h0, *h1)?, two(*m0, *m1)?, rest)?;
+    with_zone(days, micros, zone)
+}
+
+/// The numbers of `2024-07-25T09:42`, if it is written like this: as most instants start.
+#[inline]
+fn usual_head(text: &[u8; 16]) -> Option<[i32; 6]> {
+    const LEAST: &[u8; 16] = b"0000-00-00T00:00";
+    const SPAN: &[u8; 16] = b"\x09\x09\x09\x09\0\x09\x09\0\x09\x09\0\x09\x09\0\x09\x09";
+    let digits = u8x16::new(*text) - u8x16::new(*LEAST);
+    if !digits.min(u8x16::new(*SPAN)).simd_eq(digits).all() {
+        return None;
+    }
+    let digits = digits.to_array();
+    Some([0, 2, 5, 8, 11, 14].map(|it| i32::from(digits[it]) * 10 + i32::from(digits[it + 1])))
+}
+
+/// Puts the parts together.
+fn with_zone(days: i32, micros: i64, zone: &[u8]) -> Result<Written, Misfit> {
     let local = i64::from(days) * DAY_MICROS + micros;
     match offset_seconds(zone)? {
         None => Ok(Written::Local(local)),
@@ -60,11 +87,9 @@ pub(super) fn read(text: &str) -> Result<Written, Misfit> {
     }
 }
 
-/// Reads `hh:mm`, `hh:mm:ss` or `hh:mm:ss.f…` and gives what follows.
-fn time_of_day(bytes: &[u8]) -> Result<(i64, &[u8]), Misfit> {
-    let [h0, h1, b':', m0, m1, rest @ ..] = bytes else { return Err(Misfit::SHAPE) };
-    let (hour, minute) = (two(*h0, *h1)?, two(*m0, *m1)?);
-    let (second, rest) = match rest {
+/// Reads what follows `hh:mm`, `:ss` or `:ss.f…` or nothing, and gives what follows that.
+fn time_of_day(hour: i32, minute: i32, bytes: &[u8]) -> Result<(i64, &[u8]), Misfit> {
+    let (second, rest) = match bytes {
         [b':', s0, s1, rest @ ..] => (two(*s0, *s1)?, rest),
         // ISO 8601 has fractions of minutes; nobody sends them, and they are none of seconds.
         [b'.' | b',', ..] => return Err(Misfit::SHAPE),
@@ -76,14 +101,16 @@ fn time_of_day(bytes: &[u8]) -> Result<(i64, &[u8]), Misfit> {
     }
     let (fraction, rest) = match rest {
         [b'.' | b',', digits @ ..] => {
-            let end = digits.iter().position(|it| !it.is_ascii_digit()).unwrap_or(digits.len());
-            if end == 0 {
+            let (mut micros, mut unit, mut rest) = (0, 100_000, digits);
+            while let [digit @ b'0'..=b'9', after @ ..] = rest {
+                // Digits beyond microseconds are cut off.
+                micros += i64::from(digit - b'0') * unit;
+                unit /= 10;
+                rest = after;
+            }
+            if rest.len() == digits.len() {
                 return Err(Misfit::SHAPE);
             }
-            let (digits, rest) = digits.split_at(end);
-            // Digits beyond microseconds are cut off, missing ones are zeros.
-            let micros = (0..6)
-                .fold(0, |sum, i| sum * 10 + digits.get(i).map_or(0, |it| i64::from(it - b'0')));
             (micros, rest)
         }
         rest => (0, rest),

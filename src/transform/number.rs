@@ -5,6 +5,38 @@
 /// Digits of a fraction that are kept; [`Decimal::beyond`] says whether there were others.
 pub(super) const FRACTION_DIGITS: u32 = 18;
 
+/// The number that consists of nothing but 1 to 18 digits, which cannot overflow.
+#[inline]
+pub(super) fn plain(text: &[u8]) -> Option<i64> {
+    let (eights, rest) = text.as_chunks();
+    if text.len() > 18 || text.is_empty() {
+        return None;
+    }
+    let mut number = 0;
+    for eight in eights {
+        number = number * 100_000_000 + eight_digits(*eight)?;
+    }
+    for digit in rest {
+        number = number * 10 + i64::from(char::from(*digit).to_digit(10)?);
+    }
+    Some(number)
+}
+
+/// Eight digits at once: pairs are put together, then pairs of pairs, then both halves.
+#[inline]
+fn eight_digits(text: [u8; 8]) -> Option<i64> {
+    let each = |it: u8| u64::from_ne_bytes([it; 8]);
+    let word = u64::from_le_bytes(text);
+    // A byte is a digit if it is 0x30 to 0x39: neither step carries into the next byte then.
+    let digits = word ^ each(b'0');
+    if (digits | digits.wrapping_add(each(0x76))) & each(0x80) != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    i64::try_from((fours * 10_000 + (fours >> 32)) & 0xffff_ffff).ok()
+}
+
 /// A decimal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decimal {
@@ -121,6 +153,27 @@ mod tests {
     fn check(text: &str, expected: Result<(bool, u64, u64, bool), NoDecimal>) {
         let found = Decimal::parse(text).map(|it| (it.negative, it.whole, it.fraction, it.beyond));
         assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn plain_digits_are_their_number_and_nothing_else_is_plain() {
+        let digits = "123456789012345678";
+        for length in 1..=18 {
+            let text = &digits[..length];
+            assert_eq!(plain(text.as_bytes()), text.parse().ok());
+            for other in (0..=u8::MAX).filter(|it| !it.is_ascii_digit()) {
+                for place in 0..length {
+                    let mut text = text.as_bytes().to_vec();
+                    text[place] = other;
+                    assert_eq!(plain(&text), None, "{text:?}");
+                }
+            }
+        }
+        for (text, number) in [("00000000", 0), ("99999999", 99_999_999), ("0000000010", 10)] {
+            assert_eq!(plain(text.as_bytes()), Some(number));
+        }
+        assert_eq!(plain(b""), None);
+        assert_eq!(plain(b"1234567890123456789"), None);
     }
 
     #[test]

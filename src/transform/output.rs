@@ -13,7 +13,7 @@ use super::{
     buffer::Buffer,
     cell::{Desk, Misfit},
     columns::{Columns, ContextSource},
-    instant::Irregular,
+    instant::{Irregular, Written},
     json::{Parser, Scalar},
     record::{found, reason},
 };
@@ -129,7 +129,7 @@ impl<'p> Output<'p> {
                 .map_err(|misfit| (strategy.name(), misfit))
                 .map(|_| ()),
             Ok(first) => match parser.scalar(first) {
-                Ok(scalar) => self.store(plan, column, &scalar),
+                Ok(scalar) => self.store(plan, column, &scalar, &mut None),
                 Err(_) => Err((strategy.name(), Misfit::SHAPE)),
             },
             Err(_) => Err((strategy.name(), Misfit::SHAPE)),
@@ -141,18 +141,20 @@ impl<'p> Output<'p> {
         }
     }
 
-    /// Adds a cell, or says what type the column expected.
+    /// Adds a cell, or says what type the column expected. `written` is kept from one column to the
+    /// next that reads the same value.
     #[inline]
     pub(super) fn store(
         &mut self,
         plan: &Columns,
         column: usize,
         scalar: &Scalar<'_>,
+        written: &mut Option<Written>,
     ) -> Result<(), (&'static str, Misfit)> {
         let strategy = &plan.declared[column].strategy;
         let (buffer, desk) = (&mut self.buffers[column], &mut self.desks[column]);
         strategy
-            .scalar(scalar, buffer, desk, &mut self.irregular)
+            .scalar(scalar, buffer, desk, &mut self.irregular, written)
             .map_err(|misfit| (strategy.name(), misfit))
     }
 

@@ -259,7 +259,10 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
                 Some(child) => {
                     self.visited[child] = visit;
                     let first = self.parser.peek()?;
-                    self.value(child, first)?;
+                    match self.plan.nodes[child].text {
+                        Some(column) if first == b'"' => self.text(column)?,
+                        _ => self.value(child, first)?,
+                    }
                 }
                 None => self.unread(id, key)?,
             }
@@ -430,8 +433,14 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
         }
     }
 
+    #[inline]
     fn complete(&mut self, column: usize, base: usize, rows: usize) {
-        if let Err(misfit) = self.output.buffers[column].complete(base, rows) {
+        let buffer = &mut self.output.buffers[column];
+        // Nearly every cell of nearly every record.
+        if rows == 1 && buffer.len() > base {
+            return;
+        }
+        if let Err(misfit) = buffer.complete(base, rows) {
             self.misfit(Some(column), || reason("fewer rows", "a long text", misfit));
         }
     }
@@ -481,11 +490,25 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
         Ok(())
     }
 
+    /// Adds the cell of a column of text, from a string: most of what there is.
+    #[inline]
+    fn text(&mut self, column: usize) -> Result<(), Fault> {
+        let start = self.parser.at();
+        self.parser.quote()?;
+        let text = self.parser.string()?;
+        if self.output.buffers[column].text_of(&text).is_err() {
+            self.store(&[column], &Scalar::Text(text), self.parser.since(start));
+        }
+        Ok(())
+    }
+
     /// Adds the cells of the columns that read this value.
     #[inline]
     fn store(&mut self, columns: &[usize], scalar: &Scalar<'_>, raw: &str) {
+        let mut written = None;
         for column in columns {
-            if let Err((expected, misfit)) = self.output.store(self.plan, *column, scalar) {
+            let stored = self.output.store(self.plan, *column, scalar, &mut written);
+            if let Err((expected, misfit)) = stored {
                 self.output.buffers[*column].null();
                 self.misfit(Some(*column), || reason(expected, &found(raw), misfit));
             }
