@@ -150,8 +150,8 @@ pub struct JobArgs {
     /// Write only this format; may be repeated.
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<FormatArg>,
-    /// Mebibytes for the rows of all streams together; half of them go to rows that wait for the
-    /// end, before these go to temporary files, the others to what is read and encoded.
+    /// Mebibytes for the rows of all streams together: a third for those that wait for the end,
+    /// before these go to temporary files, the rest for what is being read or encoded.
     #[arg(long, value_name = "MB", default_value_t = 128)]
     pub memory_mb: usize,
     /// Print the report as JSON, one pipeline a line.

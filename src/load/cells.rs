@@ -298,15 +298,15 @@ mod tests {
 
     fn batch(rows: &[Row]) -> RecordBatch {
         let texts = |of: fn(&Row) -> Option<String>| -> ArrayRef {
-            Arc::new(StringArray::from_iter(rows.iter().map(of)))
+            Arc::new(rows.iter().map(of).collect::<StringArray>())
         };
-        let instants = TimestampMicrosecondArray::from_iter(rows.iter().map(|it| it.1));
+        let instants: TimestampMicrosecondArray = rows.iter().map(|it| it.1).collect();
         let arrays: Vec<ArrayRef> = vec![
             texts(|it| it.0.clone()),
-            Arc::new(Int64Array::from_iter(rows.iter().map(|it| it.1))),
-            Arc::new(Float64Array::from_iter(rows.iter().map(|it| it.2))),
-            Arc::new(Date32Array::from_iter(rows.iter().map(|it| it.3))),
-            Arc::new(BooleanArray::from_iter(rows.iter().map(|it| it.4))),
+            Arc::new(rows.iter().map(|it| it.1).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|it| it.2).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|it| it.3).collect::<Date32Array>()),
+            Arc::new(rows.iter().map(|it| it.4).collect::<BooleanArray>()),
             texts(|it| it.5.clone()),
             Arc::new(instants.with_timezone("UTC")),
             texts(|_| None),

@@ -227,6 +227,12 @@ fn keep(destination: &Destination, report: &RunReport) -> Result<(), Error> {
     destination.keep_report(&json).map_err(Error::Write)
 }
 
+/// The part of the memory that rows may take until they go to temporary files. The rest is for what
+/// is fetched and decoded meanwhile, and for what is merged and encoded afterwards.
+const ROWS: usize = 3;
+/// The part of it that decoded rows may take that wait for their writer.
+const QUEUE: usize = 16;
+
 /// How long slices under way may take to end once the user stops the run.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -300,11 +306,10 @@ fn jobs<'a>(
         let (writer, writing, spooled) = match publish {
             Publish::ReadOnly => (None, None, None),
             Publish::Yes => {
-                // The other half is for what is read, decoded, merged and encoded.
-                let memory = options.memory_bytes / 2 / written;
-                let writer = destination.stream(stream, memory).map_err(Error::Write)?;
+                let share = options.memory_bytes / written;
+                let writer = destination.stream(stream, share / ROWS).map_err(Error::Write)?;
                 let quarantine = destination.quarantine(&stream.name);
-                let (queue, receiver) = WriterQueue::new();
+                let (queue, receiver) = WriterQueue::new(share / QUEUE);
                 let spooled = destination.spooled(stream).map_err(Error::Write)?;
                 let spool = spooled.append().map_err(Error::Write)?;
                 let writing = tokio::task::spawn_blocking(move || {

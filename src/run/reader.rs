@@ -43,9 +43,6 @@ pub(super) fn slice_key(stream: &StreamPlan, slice: &Slice) -> Option<String> {
     Some(slice.id.clone())
 }
 
-/// Bytes of decoded rows that may wait for one writer; what is over makes fetching wait.
-const QUEUE_BYTES: usize = 16 << 20;
-
 /// Bytes of a body that is decoded where it arrives, in some 50 µs: to wake a thread for it would cost
 /// as much again.
 const SMALL_BODY: usize = 32 << 10;
@@ -104,6 +101,8 @@ impl Shared {
 pub(super) struct WriterQueue {
     sender: mpsc::UnboundedSender<Queued>,
     room: Arc<Semaphore>,
+    /// Of the room.
+    kibibytes: usize,
 }
 
 /// What waits for the writer.
@@ -145,16 +144,19 @@ pub(super) struct Tally {
 
 impl WriterQueue {
     /// A queue and its other end.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Queued>) {
+    ///
+    /// Up to about `bytes` of decoded rows may wait in it; what is over makes fetching wait.
+    pub(super) fn new(bytes: usize) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, room: Arc::new(Semaphore::new(QUEUE_BYTES >> 10)) }, receiver)
+        let kibibytes = (bytes >> 10).clamp(1, 1 << 20);
+        (Self { sender, room: Arc::new(Semaphore::new(kibibytes)), kibibytes }, receiver)
     }
 
     async fn push(&self, page: QueuedPage) -> Result<(), NotTaken> {
         let raw: usize = page.rejects.iter().map(|it| it.raw.len()).sum();
         let kibibytes = (page.batch.get_array_memory_size() + raw) >> 10;
         let permits =
-            u32::try_from(kibibytes.clamp(1, QUEUE_BYTES >> 10)).map_err(|_| NotTaken::Stopped)?;
+            u32::try_from(kibibytes.clamp(1, self.kibibytes)).map_err(|_| NotTaken::Stopped)?;
         let room =
             self.room.clone().acquire_many_owned(permits).await.map_err(|_| NotTaken::Stopped)?;
         self.sender.send(Queued::Page { page, room }).map_err(|_| NotTaken::Stopped)
