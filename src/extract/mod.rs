@@ -469,7 +469,7 @@ impl Extractor {
                 if outcome != Outcome::Ok {
                     return self.not_a_page(outcome, sent);
                 }
-                if is_web_page(answer) {
+                if answer.is_web_page() {
                     let detail = title(&self.redactor.redact(&text(&answer.body)));
                     let detail = detail.map(|it| format!(": {it}")).unwrap_or_default();
                     let err = ExtractError::WebPage { url, detail };
@@ -595,11 +595,6 @@ enum Step {
 enum Judged {
     Final(ExtractError),
     MayPass(ExtractError),
-}
-
-fn is_web_page(answer: &Answer) -> bool {
-    let html = answer.header("content-type").is_some_and(|it| it.contains("html"));
-    html || answer.body.trim_ascii_start().starts_with(b"<")
 }
 
 fn millis(wait: Duration) -> u64 {

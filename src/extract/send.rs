@@ -111,6 +111,12 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
     }
+
+    /// Whether it was made for a browser.
+    pub(super) fn is_web_page(&self) -> bool {
+        let html = self.header("content-type").is_some_and(|it| it.contains("html"));
+        html || self.body.trim_ascii_start().starts_with(b"<")
+    }
 }
 
 /// A request without a whole response.
