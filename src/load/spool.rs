@@ -128,6 +128,9 @@ struct EndHead {
     end: SpooledEnd,
 }
 
+/// What is kept of the memory of a page for the next one.
+const KEPT_BYTES: usize = 2 << 20;
+
 const PAGE: u8 = 1;
 const END: u8 = 2;
 
@@ -168,15 +171,20 @@ impl SpoolWriter {
         if let Err(err) = self.ipc.write(batch) {
             return Err(self.arrow(err));
         }
-        payload.append(self.ipc.get_mut());
-        self.frame(PAGE, &payload)
+        let rows = std::mem::take(self.ipc.get_mut());
+        self.frame(PAGE, &[&payload, &rows])?;
+        *self.ipc.get_mut() = rows;
+        // Its memory serves the next page, unless this one was large.
+        self.ipc.get_mut().clear();
+        self.ipc.get_mut().shrink_to(KEPT_BYTES);
+        Ok(())
     }
 
     /// Says that a slice has all its pages; from here on it counts, once it is [flushed](Self::flush).
     pub fn end(&mut self, slice: &str, end: SpooledEnd) -> Result<(), WriteError> {
         let mut payload = Vec::new();
         self.json(&mut payload, &EndHead { slice: slice.to_owned(), end })?;
-        self.frame(END, &payload)
+        self.frame(END, &[&payload])
     }
 
     /// Hands everything to the system, where it survives the process; a loss of power may cost it, and
@@ -185,13 +193,18 @@ impl SpoolWriter {
         self.file.flush().map_err(self.file.error())
     }
 
-    fn frame(&mut self, kind: u8, payload: &[u8]) -> Result<(), WriteError> {
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    /// Writes a frame, whose payload comes in parts.
+    fn frame(&mut self, kind: u8, payload: &[&[u8]]) -> Result<(), WriteError> {
+        let length: usize = payload.iter().map(|it| it.len()).sum();
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
         let mut head = [0; 9];
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4..8].copy_from_slice(&checksum(kind, payload).to_le_bytes());
         head[8] = kind;
-        let written = self.file.write_all(&head).and_then(|()| self.file.write_all(payload));
+        let file = &mut self.file;
+        let written = file.write_all(&head);
+        let written =
+            written.and_then(|()| payload.iter().try_for_each(|part| file.write_all(part)));
         written.map_err(self.file.error())
     }
 
@@ -215,10 +228,10 @@ fn hash(slice: &str) -> u64 {
     hasher.finish()
 }
 
-fn checksum(kind: u8, payload: &[u8]) -> u32 {
+fn checksum(kind: u8, payload: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[kind]);
-    hasher.update(payload);
+    payload.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 
@@ -386,7 +399,7 @@ impl Frames {
         }
         let mut payload = vec![0; length as usize];
         if !self.fill(&mut payload)?
-            || checksum(kind, &payload) != u32::from_le_bytes([c0, c1, c2, c3])
+            || checksum(kind, &[&payload]) != u32::from_le_bytes([c0, c1, c2, c3])
         {
             return Ok(None);
         }
