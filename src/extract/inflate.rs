@@ -56,7 +56,8 @@ pub(super) fn codings<'a>(
     let mut found = Vec::new();
     for name in all.split(',').map(str::trim) {
         match name.to_ascii_lowercase().as_str() {
-            "" | "identity" => {}
+            // Some servers name what is no coding.
+            "" | "identity" | "none" | "utf-8" => {}
             "gzip" | "x-gzip" => found.push(Coding::Gzip),
             "zstd" => found.push(Coding::Zstd),
             _ => return Err(UnknownCoding(all)),
@@ -212,7 +213,7 @@ mod tests {
         check_codings(&["br"], Err("br"));
         check_codings(&["deflate"], Err("deflate"));
         check_codings(&["gzip", "br"], Err("gzip, br"));
-        check_codings(&["utf-8"], Err("utf-8"));
+        check_codings(&["UTF-8"], Ok(&[]));
         check_codings(&["gzip;q=1"], Err("gzip;q=1"));
     }
 

@@ -1,17 +1,22 @@
 //! What a slice promised and what arrived. Pure.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::RangeInclusive};
 
 use crate::plan::PageFacts;
 
-/// How many records of one slice are told apart, so that its ledger stays small: 16 MB at most. A
-/// larger slice is checked page by page, and says of itself that it was not reconciled.
-const TOLD_APART: usize = 1 << 20;
+/// How many records of the slices that are read at once are told apart, so that their ledgers stay
+/// small: some 40 MB at most. A larger slice is checked page by page, and says of itself that it was
+/// not reconciled.
+const TOLD_APART: usize = 1 << 21;
+/// Between how many of one slice, however many are read at once.
+const OF_A_SLICE: RangeInclusive<usize> = 1 << 16..=1 << 20;
 
 /// The count of one slice while it is read.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     keyed: bool,
+    /// Records that are told apart.
+    told_apart: usize,
     is_too_large: bool,
     pages: u64,
     records: u64,
@@ -56,9 +61,12 @@ pub enum Verdict {
 }
 
 impl Ledger {
-    /// Opens a ledger; `keyed` says whether equal records are the same record.
-    pub(super) fn new(keyed: bool) -> Self {
-        Self { keyed, ..Self::default() }
+    /// Opens a ledger; `keyed` says whether equal records are the same record, and `at_once` how
+    /// many slices are read at the same time.
+    pub(super) fn new(keyed: bool, at_once: usize) -> Self {
+        let share = TOLD_APART / at_once.max(1);
+        let told_apart = share.clamp(*OF_A_SLICE.start(), *OF_A_SLICE.end());
+        Self { keyed, told_apart, ..Self::default() }
     }
 
     /// Counts a page and the total that it names.
@@ -74,7 +82,7 @@ impl Ledger {
         if facts.identities.is_empty() {
             return PageNews::New;
         }
-        if self.keyed && !self.is_too_large && self.seen.len() >= TOLD_APART {
+        if self.keyed && !self.is_too_large && self.seen.len() >= self.told_apart {
             self.is_too_large = true;
             self.seen = HashSet::new();
         }
@@ -153,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_record_that_drifted_to_the_next_page_counts_once() {
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, 8);
 
         assert_eq!(ledger.add(&page(&[1, 2]), Some(3)), PageNews::New);
         assert_eq!(ledger.add(&page(&[2, 3]), Some(3)), PageNews::New);
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_record_that_was_skipped_by_drift_is_missed() {
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, 8);
         ledger.add(&page(&[1, 2]), Some(4));
         ledger.add(&page(&[2, 3]), Some(4));
 
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn a_record_that_a_delete_drew_to_an_earlier_page_is_missed() {
         // 1, 2 of five; then 1 goes, and the second page starts with 4.
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, 8);
         ledger.add(&page(&[1, 2]), Some(5));
         ledger.add(&page(&[4, 5]), Some(4));
 
@@ -186,7 +194,7 @@ mod tests {
         for (keyed, expected) in
             [(true, Verdict::Complete), (false, Verdict::Moved { from: 4, to: 5 })]
         {
-            let mut ledger = Ledger::new(keyed);
+            let mut ledger = Ledger::new(keyed, 8);
             ledger.add(&page(&[1, 2]), Some(4));
             ledger.add(&page(&[3, 4]), None);
             ledger.add(&page(&[5]), Some(5));
@@ -197,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_page_without_a_new_record_is_a_repetition() {
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, 8);
         ledger.add(&page(&[1, 2]), None);
 
         assert_eq!(ledger.add(&page(&[2, 1]), None), PageNews::Repeated);
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn equal_rows_of_a_stream_without_a_key_all_count() {
-        let mut ledger = Ledger::new(false);
+        let mut ledger = Ledger::new(false, 8);
 
         assert_eq!(ledger.add(&page(&[7, 7]), Some(4)), PageNews::New);
         assert_eq!(ledger.add(&page(&[7, 7]), Some(4)), PageNews::New);
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_page_that_comes_back_word_for_word_is_a_repetition_without_a_key_too() {
-        let mut ledger = Ledger::new(false);
+        let mut ledger = Ledger::new(false, 8);
         ledger.add(&page(&[7, 8]), Some(4));
 
         assert_eq!(ledger.add(&page(&[7, 8]), Some(4)), PageNews::Repeated);
@@ -224,9 +232,9 @@ mod tests {
 
     #[test]
     fn a_slice_too_large_to_tell_its_records_apart_says_so_and_still_sees_a_repeated_page() {
-        let mut ledger = Ledger::new(true);
-        let many: Vec<u64> = (0..TOLD_APART as u64).collect();
-        ledger.add(&page(&many), Some(TOLD_APART as u64 + 2));
+        let mut ledger = Ledger::new(true, 8);
+        let many: Vec<u64> = (0..1 << 18).collect();
+        ledger.add(&page(&many), Some((1 << 18) + 2));
 
         assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::New);
         assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::Repeated);
@@ -236,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_empty_page_is_no_repetition() {
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, 8);
 
         assert_eq!(ledger.add(&page(&[]), Some(0)), PageNews::New);
         assert_eq!(ledger.verdict(), Verdict::Complete);

@@ -252,7 +252,8 @@ impl Extractor {
         counters: &Counters,
     ) -> SliceEnd {
         let mut paginator = Paginator::new(&stream.paginate);
-        let mut ledger = Ledger::new(!stream.key().is_empty());
+        let open = || Ledger::new(!stream.key().is_empty(), self.source.limits.max_in_flight);
+        let mut ledger = open();
         let mut ahead = Ahead::new(&self.places, &self.budget);
         let (mut ask, mut foreseen) = (paginator.first(), Vec::new());
         let mut restarts = 0;
@@ -273,7 +274,7 @@ impl Extractor {
                     match self.relieve(err, missing, counters) {
                         Ok(Relief::Ask(next)) => ask = next,
                         Ok(Relief::Restart(first)) => {
-                            ledger = Ledger::new(!stream.key().is_empty());
+                            ledger = open();
                             ask = first;
                         }
                         Err(err) => return SliceEnd::Failed(err),
@@ -378,7 +379,7 @@ impl Extractor {
                 counters.retry.time(self.budget.rest(wait)).await;
                 return Err(failure);
             }
-            warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = millis(wait), "retry");
+            warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = wait.as_millis(), "retry");
             counters.retries.fetch_add(1, Relaxed);
             counters.retry.time(self.budget.rest(wait)).await;
         }
@@ -595,8 +596,4 @@ enum Step {
 enum Judged {
     Final(ExtractError),
     MayPass(ExtractError),
-}
-
-fn millis(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }

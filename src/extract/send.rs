@@ -19,8 +19,8 @@ use super::{
 };
 use crate::plan::{Method, SourcePlan, is_loopback};
 
-/// Sends requests to one source.
-#[derive(Debug)]
+/// Sends requests to one source. Copies share their connections.
+#[derive(Debug, Clone)]
 pub(super) struct Sender {
     get: Client,
     post: Client,

@@ -26,10 +26,13 @@ use super::{
     store::Store,
 };
 
-/// How many runs are merged at once.
-const FAN_IN: usize = 256;
-/// The part of the budget that a partition may take that is loaded as a whole.
+/// How many runs there are at most, and are merged at once: each is an open file.
+const FAN_IN: usize = 100;
+/// The part of the budget that a partition may take that is loaded as a whole; two of them for each
+/// thread are no more than all of it.
 const LOADED_PART: usize = 8;
+/// What such a partition takes at most, so that places in it are 32 bits.
+const LOADED_BYTES: usize = 1 << 30;
 
 /// A row: its partition, and columns that compare as bytes, the key's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +99,9 @@ impl Sorter {
             let few = (self.runs.len() - FAN_IN + 1).min(FAN_IN);
             self.merge_last(few)?;
         }
-        Ok(Sorted::new(Buffer::new(0), self.runs, self.budget / LOADED_PART))
+        let part = LOADED_PART.max(2 * rayon::current_num_threads());
+        let loaded_bytes = (self.budget / part).min(LOADED_BYTES);
+        Ok(Sorted::new(Buffer::new(0), self.runs, loaded_bytes))
     }
 
     fn spill(&mut self) -> Result<(), WriteError> {
@@ -185,17 +190,24 @@ impl Buffer {
 
     fn push(&mut self, row: Row<'_>) {
         let len = row.bytes.len();
-        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= len;
-        while self.chunks.get(self.current).is_some_and(|it| !has_room(it)) {
+        self.bytes += len + size_of::<Entry>();
+        if len > self.chunk_bytes {
+            self.rows.push(Entry::new(row, self.chunks.len(), 0));
+            self.chunks.push(row.bytes.to_vec());
+            return;
+        }
+        let room = |chunk: &Vec<u8>| chunk.capacity().saturating_sub(chunk.len());
+        while let Some(room) = self.chunks.get(self.current).map(room).filter(|it| *it < len) {
+            // What stays empty is memory, too.
+            self.bytes += room;
             self.current += 1;
         }
         if self.current == self.chunks.len() {
-            self.chunks.push(Vec::with_capacity(self.chunk_bytes.max(len)));
+            self.chunks.push(Vec::with_capacity(self.chunk_bytes));
         }
         let start = self.chunks[self.current].len();
         self.chunks[self.current].extend_from_slice(row.bytes);
         self.rows.push(Entry::new(row, self.current, start));
-        self.bytes += len + size_of::<Entry>();
     }
 
     fn sort(&mut self) {
@@ -226,8 +238,8 @@ impl Buffer {
     }
 
     fn clear(&mut self) {
-        // One that was made for a single long row is not kept.
-        self.chunks.retain(|it| it.capacity() <= 2 * self.chunk_bytes);
+        // Those that were made for a single long row are not kept.
+        self.chunks.retain(|it| it.capacity() <= self.chunk_bytes);
         self.chunks.iter_mut().for_each(Vec::clear);
         self.rows.clear();
         (self.current, self.bytes) = (0, 0);
@@ -285,7 +297,8 @@ impl Sorted {
     /// The rows that the runs have of a partition, where they are few.
     fn load(&self, partition: Ordinal) -> Result<Option<Buffer>, WriteError> {
         let extents = || self.runs.iter().filter_map(|it| Some((it, it.extent(partition)?)));
-        let bytes: u64 = extents().map(|(_, extent)| extent.end - extent.start).sum();
+        let taken = |it: &Extent| it.end - it.start + it.rows * size_of::<Entry>() as u64;
+        let bytes: u64 = extents().map(|(_, extent)| taken(extent)).sum();
         if bytes > self.loaded_bytes as u64 {
             return Ok(None);
         }
@@ -513,6 +526,28 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+
+    #[test]
+    fn memory_stays_below_twice_the_budget_whatever_the_lengths_of_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let budget = 1 << 20;
+        let mut sorter = Sorter::new(&store, "spill", budget);
+        let mut random = 7_u64;
+        for _ in 0..4_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Most are short, some take most of a chunk, and some are longer than one.
+            let len = match (random >> 33) % 100 {
+                0..4 => 40_000 + (random >> 40) % 60_000,
+                _ => (random >> 40) % 2_000,
+            };
+            let bytes = vec![0; usize::try_from(len).unwrap()];
+            sorter.push(Row { partition: Ordinal(0), key_len: 0, bytes: &bytes }).unwrap();
+
+            let held: usize = sorter.buffer.chunks.iter().map(Vec::capacity).sum();
+            assert!(held <= 2 * budget, "{held} bytes for a budget of {budget}");
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]

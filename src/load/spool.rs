@@ -231,7 +231,9 @@ fn hash(slice: &str) -> u64 {
 fn checksum(kind: u8, payload: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[kind]);
-    payload.iter().for_each(|part| hasher.update(part));
+    for part in payload {
+        hasher.update(part);
+    }
     hasher.finalize()
 }
 

@@ -73,6 +73,8 @@ fn stage(
             }
             Queued::SliceEnd { key, end } => spool.end(&key, end)?,
             Queued::End { scopes, rewrite } => {
+                // What follows takes long enough to be killed in.
+                spool.flush()?;
                 return Ok(Some((writer.finish(&scopes, rewrite)?, started.elapsed())));
             }
         }

@@ -17,11 +17,12 @@ mod sdk_hmac_sha256;
 mod token;
 mod yandex_iam;
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use tracing::info;
+use tokio::task::JoinError;
+use tracing::{Instrument as _, info};
 
 pub use error::{InvalidCredential, LogInError};
 
@@ -52,13 +53,13 @@ enum Scheme {
     /// The same headers for every request; each is marked as sensitive, so that no log shows it.
     Fixed(HeaderMap),
     ApiKey(ApiKeyPlan),
-    Token(Box<TokenScheme>),
+    Token(Arc<TokenScheme>),
     Signed(Signer),
 }
 
 impl Scheme {
     fn token(way: TokenWay, send: TokenHeader) -> Self {
-        Self::Token(Box::new(TokenScheme { way, send, source: TokenSource::default() }))
+        Self::Token(Arc::new(TokenScheme { way, send, source: TokenSource::default() }))
     }
 }
 
@@ -132,11 +133,12 @@ impl Auth {
                 api_key::add(&mut wire, plan).map_err(SendError::Credential)?;
             }
             Scheme::Token(scheme) => {
-                let TokenScheme { way, send, source } = &**scheme;
-                let obtain = async |refresh| self.obtain(way, refresh, sender).await;
-                let (token, version) = source.get(obtain).await.map_err(SendError::LogIn)?;
-                let value = format!("{}{}", send.prefix, token.expose());
-                header::raw(&mut wire.headers, &send.name, &value)
+                let (token, version) = match scheme.source.ready() {
+                    Some(ready) => ready,
+                    None => self.log_in(scheme, sender).await.map_err(SendError::LogIn)?,
+                };
+                let value = format!("{}{}", scheme.send.prefix, token.expose());
+                header::raw(&mut wire.headers, &scheme.send.name, &value)
                     .map_err(SendError::Credential)?;
                 used.version = version;
             }
@@ -178,39 +180,62 @@ impl Auth {
         }
     }
 
+    /// Waits for a token. A log-in that has begun goes on to its end, even if nobody waits for it
+    /// any more: its answer may be the only one that tells what the next log-in needs.
+    async fn log_in(
+        &self,
+        scheme: &Arc<TokenScheme>,
+        sender: &Sender,
+    ) -> Result<(Secret, u64), LogInError> {
+        let (scheme, sender) = (Arc::clone(scheme), sender.clone());
+        let redactor = self.redactor.clone();
+        let log_in = async move {
+            let obtain = async |refresh| scheme.way.obtain(refresh, &sender, &redactor).await;
+            scheme.source.get(obtain).await
+        };
+        match tokio::spawn(log_in.in_current_span()).await.map_err(JoinError::try_into_panic) {
+            Ok(logged_in) => logged_in,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The program ends.
+            Err(Err(_)) => std::future::pending().await,
+        }
+    }
+}
+
+impl TokenWay {
     /// Asks for a token. `refresh` is what the last answer gave for asking again.
     async fn obtain(
         &self,
-        way: &TokenWay,
         refresh: Option<Secret>,
         sender: &Sender,
+        redactor: &Redactor,
     ) -> Result<Granted, LogInError> {
-        let wire = match way {
-            TokenWay::Login(plan) => login::wire(plan)?,
-            TokenWay::YandexIam(plan) => yandex_iam::wire(plan, now())?,
-            TokenWay::Oauth2(plan) => oauth2::wire(plan, refresh.as_ref())?,
+        let wire = match self {
+            Self::Login(plan) => login::wire(plan)?,
+            Self::YandexIam(plan) => yandex_iam::wire(plan, now())?,
+            Self::Oauth2(plan) => oauth2::wire(plan, refresh.as_ref())?,
         };
         let url = wire.shown();
         let unanswered = |err: SendError| LogInError::Unanswered {
             url: url.clone(),
             may_pass: err.may_pass(),
-            reason: self.redactor.redact(&innermost(&err)).into_owned(),
+            reason: redactor.redact(&innermost(&err)).into_owned(),
         };
         let answer = sender.send(wire).await.map_err(unanswered)?;
         let status = answer.status;
         if !(200..300).contains(&status) {
-            let detail = detail(&answer.body, &self.redactor);
+            let detail = detail(&answer.body, redactor);
             let wait = quota::asked_wait(None, status, &answer.headers, now().into());
             return Err(LogInError::Status { url, status, detail, wait });
         }
-        let granted = match way {
-            TokenWay::Login(plan) => login::read(plan, &answer, now()),
-            TokenWay::YandexIam(_) => yandex_iam::read(&answer, now()),
-            TokenWay::Oauth2(_) => oauth2::read(&answer),
+        let granted = match self {
+            Self::Login(plan) => login::read(plan, &answer, now()),
+            Self::YandexIam(_) => yandex_iam::read(&answer, now()),
+            Self::Oauth2(_) => oauth2::read(&answer),
         };
         let granted = granted.map_err(|reason| LogInError::NoToken { url: url.clone(), reason })?;
-        self.redactor.learn(&granted.token);
-        granted.refresh.iter().for_each(|it| self.redactor.learn(it));
+        redactor.learn(&granted.token);
+        granted.refresh.iter().for_each(|it| redactor.learn(it));
         info!(url, lifetime_secs = granted.lifetime.map(|it| it.as_secs()), "logged in");
         Ok(granted)
     }

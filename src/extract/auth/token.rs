@@ -63,6 +63,14 @@ impl Held {
 const SHORTEST_USE: Duration = Duration::from_secs(10);
 
 impl TokenSource {
+    /// The token and its version, where nothing has to be waited for.
+    pub(super) fn ready(&self) -> Option<(Secret, u64)> {
+        let state = self.state.try_lock().ok()?;
+        let held = state.token.as_ref()?;
+        let is_good = held.good_until.is_none_or(|it| Instant::now() < it);
+        is_good.then(|| (held.text.clone(), state.version))
+    }
+
     /// The token and its version. `obtain` is called where there is none, with what the last answer
     /// gave for asking again.
     ///

@@ -33,7 +33,7 @@ fn with_header(name: &str, value: &str) -> (PageFacts, Vec<(String, String)>) {
 #[track_caller]
 fn check(plan: &PaginatePlan, pages: &[(PageFacts, Vec<(String, String)>)], expected: &[&str]) {
     let mut paginator = Paginator::new(plan);
-    let mut ledger = Ledger::new(true);
+    let mut ledger = Ledger::new(true, 1);
     let mut identity = 0;
     let mut asked = vec![text(Ok(Next::Page(paginator.first())))];
     for (facts, headers) in pages {
@@ -314,7 +314,7 @@ fn a_page_without_a_new_record_is_an_error_or_the_end_as_declared() {
     let scheme = PageScheme::LastRecord { from: path("last_id"), param: param("id") };
     let mut plan = PaginatePlan { scheme, ..PaginatePlan::default() };
     let facts = PageFacts { records: 1, identities: vec![1], ..PageFacts::default() };
-    let ledger = Ledger::new(true);
+    let ledger = Ledger::new(true, 1);
 
     let strict = Paginator::new(&plan).after(&facts, &[], PageNews::Repeated, &ledger);
     assert_eq!(strict, Err(StuckPaging::RepeatedPage { page: 1 }));
@@ -408,7 +408,7 @@ fn pages_without_records_are_not_followed_for_ever() {
 /// What is foreseen after pages of so many records each, the last of which says this.
 fn foreseen(plan: &PaginatePlan, records: &[u64], says: &Value, most: usize) -> Vec<String> {
     let mut paginator = Paginator::new(plan);
-    let mut ledger = Ledger::new(false);
+    let mut ledger = Ledger::new(false, 1);
     for records in records {
         let (facts, headers) = page(*records, says);
         let total = paginator.total(&facts, &headers).unwrap();
@@ -495,7 +495,7 @@ fn nothing_is_foreseen_where_only_the_page_before_says_what_to_ask() {
 #[test]
 fn after_a_smaller_page_nothing_is_foreseen_until_one_has_come() {
     let plan = offset(Signals { total: Some(body("total")), ..Signals::default() }, None);
-    let (mut paginator, mut ledger) = (Paginator::new(&plan), Ledger::new(false));
+    let (mut paginator, mut ledger) = (Paginator::new(&plan), Ledger::new(false, 1));
     let mut read = |paginator: &mut Paginator<'_>, records| {
         let (facts, headers) = page(records, &json!({ "total": 40 }));
         let news = ledger.add(&facts, Some(40));
@@ -518,7 +518,7 @@ fn what_is_foreseen_is_what_is_asked_of_a_server_with_full_pages() {
     for (total, size) in (1..40).flat_map(|total| (1..12).map(move |size| (total, size))) {
         let mut plan = offset(Signals { total: Some(body("total")), ..Signals::default() }, None);
         plan.size = Some(SizePlan { param: Some(param("limit")), size });
-        let (mut paginator, mut ledger) = (Paginator::new(&plan), Ledger::new(false));
+        let (mut paginator, mut ledger) = (Paginator::new(&plan), Ledger::new(false, 1));
         let (mut asked, mut said) = (Vec::new(), None);
         let mut at = 0;
         loop {
