@@ -68,6 +68,14 @@ pub enum Error {
         /// Why.
         source: BodyError,
     },
+    /// A stream has no first page of its own.
+    #[error("stream `{stream}` is read once for each row of `{parent}`, which are not known here")]
+    SampleOfChild {
+        /// The stream.
+        stream: Name,
+        /// Its parent.
+        parent: Name,
+    },
     /// Saved responses have nothing to propose columns from.
     #[error("no columns can be proposed")]
     Infer(#[source] InferError),
@@ -291,6 +299,7 @@ impl Error {
             Self::ReadSample { .. } => Some("save a response first, such as by `curl -o page.json URL`; `-` reads the standard input".into()),
             Self::Sample { source: BodyError::Empty, .. } => Some("save the body of a response that has records".into()),
             Self::Sample { .. } => Some("save the body alone, as JSON: without headers (`curl -i` prints them) and whole".into()),
+            Self::SampleOfChild { .. } => Some("save a response of it, and give that with `--from`".into()),
             Self::Infer(InferError::NoArray { known, .. }) if !known.is_empty() => Some(format!("there are `{}`", known.join("`, `"))),
             Self::Infer(InferError::NoRecords { .. } | InferError::NoFields) => Some("save a page that has records, and say where with `--records` if they are not in an array".into()),
             Self::Infer(_) => Some("leave the option out to see what is found".into()),
@@ -315,7 +324,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Internal(_) | Self::Output(_) => 1,
-            Self::Argument { .. } | Self::ReadSample { .. } => 2,
+            Self::Argument { .. } | Self::ReadSample { .. } | Self::SampleOfChild { .. } => 2,
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }

@@ -254,6 +254,65 @@ fn the_file_around_what_is_proposed_is_what_a_person_has_read() {
     assert!(fs::read_to_string(readme).unwrap().contains(stream), "README.md shows another one");
 }
 
+/// A log-in, a window and paging are as in a run; nothing is written.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn the_first_page_of_a_stream_is_asked_for_as_a_run_asks() {
+    let page = fs::read_to_string(sample("redmine", "json")).unwrap();
+    let empty = json!({"time_entries": [], "total_count": 0, "offset": 0, "limit": 25});
+    let server = Server::start(move |request| match request.param("from") {
+        Some("2024-07-15") => Response::text(200, page.clone()),
+        _ => Response::json(&empty),
+    });
+    let workspace = Workspace::new();
+    let yaml = r#"
+version: 1
+pipeline: own
+vars: { token: { env: OWN_TOKEN, secret: true } }
+source:
+  base_url: "URL"
+  auth: { bearer: { token: "{{ vars.token }}" } }
+streams:
+  entries:
+    request: { path: /time_entries.json }
+    slices: { window: { from: 2024-07-01, step: 7d, format: date, start_param: from, end_param: to } }
+    records: wrong
+    paginate: { offset: { size_param: limit, size: 2, total: total_count } }
+    columns: { id: { from: id, type: int64 }, day: { from: spent_on, type: date } }
+    write: { merge: { key: [id] } }
+    partition_by: { column: day }
+  details:
+    request: { path: "/time_entries/{{ parent.id }}.json" }
+    slices: { parent: { stream: entries, bind: { id: id } } }
+    columns: { id: { from: id, type: int64 }, day: { from: spent_on, type: date } }
+    write: { merge: { key: [id] } }
+    partition_by: { column: day }
+"#;
+    let yaml = yaml.replace("URL", &server.url());
+    fs::write(workspace.path().join("own.yaml"), yaml).unwrap();
+    let infer = |stream: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tracklake"));
+        command.current_dir(workspace.path()).args(["infer", "own.yaml", stream]).env_clear();
+        command.env("OWN_TOKEN", "s3cret").env("TRACKLAKE_NOW", "2024-07-25T12:00:00Z");
+        Ended::of(&command.output().unwrap())
+    };
+
+    let (found, child, unknown) = (infer("entries"), infer("details"), infer("entrys"));
+
+    let proposed = fs::read_to_string(sample("redmine", "yaml")).unwrap();
+    assert_eq!((found.code, &*found.stderr, &*found.stdout), (Some(0), "", &*proposed));
+    assert_eq!((child.code, unknown.code), (Some(2), Some(3)), "{}", child.stderr);
+    assert_eq!(
+        server.lines(),
+        [
+            "GET /time_entries.json?from=2024-07-22&to=2024-07-25&offset=0&limit=2",
+            "GET /time_entries.json?from=2024-07-15&to=2024-07-21&offset=0&limit=2",
+        ]
+    );
+    assert!(server.requests().iter().all(|it| it.header("authorization") == "Bearer s3cret"));
+    assert!(workspace.files().is_empty());
+}
+
 #[test]
 fn a_page_comes_from_the_standard_input_as_from_a_file() {
     let workspace = Workspace::new();

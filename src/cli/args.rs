@@ -76,10 +76,11 @@ pub enum Command {
     Check(CheckArgs),
     /// List the pipelines found, their streams, and the variables that each needs.
     List,
-    /// Propose the columns of a stream from saved pages of an API.
+    /// Propose the columns of a stream from pages of an API.
     ///
     /// Prints `records`, `columns`, `write` and `partition_by` as a stream of a pipeline file has
-    /// them. Comments say what was seen, and where a person must DECIDE. Asks nobody.
+    /// them. Comments say what was seen, and where a person must DECIDE. The pages are saved ones,
+    /// or the first one of a stream whose request and log-in are in a pipeline file already.
     #[command(after_help = "Example: tracklake infer --from page-1.json page-2.json")]
     Infer(InferArgs),
     /// Write a commented pipeline file to start from.
@@ -217,9 +218,18 @@ pub struct CheckArgs {
 /// Arguments of `infer`.
 #[derive(Debug, ClapArgs)]
 pub struct InferArgs {
-    /// Saved responses of the stream, as JSON; `-` is the standard input.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// The pipeline file, or its name.
+    #[arg(value_name = "FILE|NAME", required_unless_present = "from", requires = "stream")]
+    pub pipeline: Option<String>,
+    /// The stream of which the first page is asked for.
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// Saved responses of the stream, as JSON, instead; `-` is the standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "pipeline", num_args = 1..)]
     pub from: Vec<PathBuf>,
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
     /// What is not to be guessed.
     #[command(flatten)]
     pub wishes: WishArgs,

@@ -1,4 +1,4 @@
-//! `infer`: what saved pages of an API look like as the columns of a stream.
+//! `infer`: what pages of an API look like as the columns of a stream.
 
 use std::{
     io::{Read as _, Write},
@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
-    args::{InferArgs, WishArgs},
-    report,
+    args::{GlobalArgs, InferArgs, WishArgs},
+    clock,
+    export::stream_names,
+    inputs, load, report, sample,
 };
 use crate::{
     error::Error,
@@ -15,9 +17,23 @@ use crate::{
     transform::Tree,
 };
 
-pub(super) fn infer(args: &InferArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
-    let InferArgs { from, wishes } = args;
-    let proposal = propose(from, wishes)?;
+pub(super) fn infer(
+    args: &InferArgs,
+    global: &GlobalArgs,
+    stdout: &mut dyn Write,
+) -> Result<u8, Error> {
+    let InferArgs { pipeline, stream, from, set, wishes } = args;
+    let proposal = match (pipeline, stream) {
+        (Some(pipeline), Some(name)) => {
+            let wishes = wishes_of(wishes)?;
+            let plan = load(pipeline, global, &inputs().set(set.clone()))?;
+            let names = stream_names(&plan, std::slice::from_ref(name))?;
+            let stream = plan.streams.iter().find(|it| names.contains(&it.name));
+            let stream = stream.ok_or_else(|| Error::Internal("the stream is gone".to_owned()))?;
+            sample::propose(&plan, stream, &wishes, clock(global))?
+        }
+        _ => propose(from, wishes)?,
+    };
     let records = report::counted(proposal.n_records() as u64, "record");
     report::line(
         stdout,
@@ -30,11 +46,11 @@ pub(super) fn infer(args: &InferArgs, stdout: &mut dyn Write) -> Result<u8, Erro
 /// What the files propose together.
 pub(super) fn propose(from: &[PathBuf], wishes: &WishArgs) -> Result<Proposal, Error> {
     let wishes = wishes_of(wishes)?;
-    let samples: Vec<Tree> = from.iter().map(|it| sample(it)).collect::<Result<_, _>>()?;
+    let samples: Vec<Tree> = from.iter().map(|it| saved(it)).collect::<Result<_, _>>()?;
     infer::propose(&samples, &wishes).map_err(Error::Infer)
 }
 
-fn sample(path: &Path) -> Result<Tree, Error> {
+fn saved(path: &Path) -> Result<Tree, Error> {
     let mut body = Vec::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut body).map(|_| ())

@@ -8,6 +8,7 @@ mod init;
 mod logs;
 mod progress;
 pub mod report;
+mod sample;
 mod simulate;
 mod status;
 mod verify;
@@ -54,7 +55,7 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
-        Command::Infer(args) => infer::infer(&args, stdout),
+        Command::Infer(args) => infer::infer(&args, &global, stdout),
         Command::Init(args) => init::init(&args, &global, stdout),
         Command::Schema => schema(stdout),
         Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
