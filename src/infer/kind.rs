@@ -72,6 +72,9 @@ const LENGTHS: &[&str] = &[
 /// Last words of names whose numbers are no amounts.
 const IDS: &[&str] =
     &["id", "ids", "key", "uid", "uuid", "guid", "code", "phone", "zip", "number", "ref"];
+/// Last words of names that are text, though it may be of digits.
+const TEXTS: &[&str] =
+    &["name", "display", "title", "summary", "text", "comment", "value", "description"];
 /// Values that are still few.
 const FEW: usize = 8;
 /// 1990-01-01 and 2100-01-01, in seconds: numbers between them may be instants.
@@ -217,6 +220,9 @@ fn numeric_texts(words: &[String], values: &[&Tree], n_text: usize) -> Guess {
         let note = if is_mixed { "numbers and text, as text" } else { "an id, as text" };
         return Guess::noted(ColumnType::String, note);
     }
+    if is_last(words, TEXTS) {
+        return Guess::noted(ColumnType::String, "numbers in this sample, by its name a text");
+    }
     // `007` is not 7.
     let is_padded = |it: &&Tree| matches!(it, Tree::Text(it) if it.starts_with('+') || it.len() > 1 && it.starts_with('0') && !it.starts_with("0."));
     if values.iter().any(is_padded) {
@@ -276,9 +282,7 @@ fn texts(words: &[String], values: &[&Tree], zone: Option<Tz>) -> Guess {
         };
     }
     match few(values) {
-        Some(few) if !is_last(words, IDS) => {
-            Guess::noted(ColumnType::String, format!("one of {few}"))
-        }
+        Some(few) if !is_last(words, IDS) => Guess::noted(ColumnType::String, few),
         _ => Guess::plain(ColumnType::String),
     }
 }
@@ -375,8 +379,10 @@ fn few(values: &[&Tree]) -> Option<String> {
             return None;
         }
     }
-    let quoted: Vec<String> = distinct.iter().map(|it| format!("\"{it}\"")).collect();
-    (values.len() >= 6 && values.len() >= 3 * distinct.len()).then(|| quoted.join(", "))
+    let quoted: Vec<String> = distinct.iter().map(|it| format!("{it:?}")).collect();
+    let start = if quoted.len() == 1 { "always" } else { "one of" };
+    (values.len() >= 6 && values.len() >= 3 * distinct.len())
+        .then(|| format!("{start} {}", quoted.join(", ")))
 }
 
 fn is_numeric(value: &Tree) -> bool {

@@ -207,12 +207,18 @@ proptest! {
     fn whatever_is_proposed_passes_check_and_reads_its_sample(pages in vec(value(), 1..3)) {
         let bodies: Vec<String> = pages.iter().map(ToString::to_string).collect();
         let samples: Vec<Tree> = bodies.iter().map(|it| tree(it)).collect();
-        if let Ok(proposal) = propose(&samples, &Wishes::default()) {
-            let text = pipeline(&pipeline_name(), None, Some(&proposal));
+        let plain = propose(&samples, &Wishes::default());
+        // Each array that is proposed to be exploded can be.
+        let paths = plain.iter().flat_map(|it| &it.arrays).map(|it| it.from.parse().unwrap());
+        let exploded = paths.map(|path| {
+            propose(&samples, &Wishes { explode: Some(path), ..Wishes::default() }).unwrap()
+        });
+        let exploded: Vec<Proposal> = exploded.collect();
+        for proposal in plain.iter().chain(&exploded) {
+            let text = pipeline(&pipeline_name(), None, Some(proposal));
             let plan = config::parse(&text, &Inputs::default());
             let plan = plan.map_err(|it| TestCaseError::fail(format!("{it:?}\n{text}")))?;
-            let stream = &plan.streams[0];
-            let decoder = Decoder::new(stream);
+            let decoder = Decoder::new(&plan.streams[0]);
             for body in &bodies {
                 let decoded = decoder.decode(body.as_bytes(), &SliceContext::default()).unwrap();
                 let misread = decoded.rejects.iter().find(|it| it.column.is_some());

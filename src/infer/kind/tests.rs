@@ -95,6 +95,8 @@ fn ids_that_are_text_stay_text() {
     check("id", &["41", r#""41""#], "string", "numbers and text");
     check("userId", &[r#""1130000012345678""#], "string", "an id");
     check("id", &["41"], "int64", "");
+    check("orderName", &[r#""41""#], "string", "by its name a text");
+    check("value", &["41"], "int64", "");
     check("key", &[r#""OPS-7""#], "string", "");
 }
 
@@ -112,6 +114,8 @@ fn what_is_of_several_kinds_is_text() {
 fn few_texts_in_many_records_are_named() {
     let many = [r#""open""#, r#""closed""#, r#""open""#, r#""open""#, r#""closed""#, r#""open""#];
     check("state", &many, "string", r#"one of "open", "closed""#);
+    check("state", &[many[0]; 6], "string", r#"always "open""#);
+    check("state", &[r#""a \"b\"""#; 6], "string", r#"always "a \"b\"""#);
     check("state", &many[..5], "string", "");
     check("state_id", &many, "string", "");
 }
