@@ -7,9 +7,11 @@ use thiserror::Error as ThisError;
 use crate::{
     config::ConfigError,
     extract::{ExtractError, LogInError, RequestError, SendError},
+    infer::InferError,
     load::WriteError,
     plan::Name,
     state::StateError,
+    transform::BodyError,
 };
 
 /// Why a command failed, as the user sees it.
@@ -49,6 +51,39 @@ pub enum Error {
         value: String,
         /// What it should be.
         expected: &'static str,
+    },
+    /// A saved response cannot be read.
+    #[error("cannot read sample `{}`", path.display())]
+    ReadSample {
+        /// The file; `-` is the standard input.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A saved response is no page.
+    #[error("sample `{}` is no page of an API", path.display())]
+    Sample {
+        /// The file; `-` is the standard input.
+        path: PathBuf,
+        /// Why.
+        source: BodyError,
+    },
+    /// A stream has no first page of its own.
+    #[error("stream `{stream}` is read once for each row of `{parent}`, which are not known here")]
+    SampleOfChild {
+        /// The stream.
+        stream: Name,
+        /// Its parent.
+        parent: Name,
+    },
+    /// Saved responses have nothing to propose columns from.
+    #[error("no columns can be proposed")]
+    Infer(#[source] InferError),
+    /// A new pipeline file would replace another.
+    #[error("there is a pipeline file `{}` already", path.display())]
+    PipelineExists {
+        /// The file.
+        path: PathBuf,
     },
     /// The connection to the source cannot be set up.
     #[error("the source cannot be reached")]
@@ -261,6 +296,14 @@ impl Error {
             Self::Inspect(WriteError::Overtaken { .. }) => Some("run `tracklake verify` again".into()),
             Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
+            Self::ReadSample { .. } => Some("save a response first, such as by `curl -o page.json URL`; `-` reads the standard input".into()),
+            Self::Sample { source: BodyError::Empty, .. } => Some("save the body of a response that has records".into()),
+            Self::Sample { .. } => Some("save the body alone, as JSON: without headers (`curl -i` prints them) and whole".into()),
+            Self::SampleOfChild { .. } => Some("save a response of it, and give that with `--from`".into()),
+            Self::Infer(InferError::NoArray { known, .. }) if !known.is_empty() => Some(format!("there are `{}`", known.join("`, `"))),
+            Self::Infer(InferError::NoRecords { .. } | InferError::NoFields) => Some("save a page that has records, and say where with `--records` if they are not in an array".into()),
+            Self::Infer(_) => Some("leave the option out to see what is found".into()),
+            Self::PipelineExists { .. } => Some("choose another name, or replace it with `--force`".into()),
             Self::Interrupted => Some("run again to export the rest".into()),
             Self::NotStarted { .. } => Some("give the command these pipelines again".into()),
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
@@ -281,13 +324,18 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Internal(_) | Self::Output(_) => 1,
-            Self::Argument { .. } => 2,
+            Self::Argument { .. } | Self::ReadSample { .. } | Self::SampleOfChild { .. } => 2,
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }
             | Self::NoDestination { .. }
-            | Self::OtherSelection { .. } => 3,
-            Self::Source(_) | Self::Slices { .. } | Self::Parent { left: false, .. } => 4,
+            | Self::OtherSelection { .. }
+            | Self::PipelineExists { .. } => 3,
+            Self::Source(_)
+            | Self::Sample { .. }
+            | Self::Infer(_)
+            | Self::Slices { .. }
+            | Self::Parent { left: false, .. } => 4,
             Self::TooManyRejected { .. }
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }

@@ -18,9 +18,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("load", &["plan"]),
     ("state", &["plan"]),
     ("run", &["error", "extract", "load", "plan", "state", "transform"]),
-    ("error", &["config", "extract", "load", "plan", "state"]),
+    ("error", &["config", "extract", "infer", "load", "plan", "state", "transform"]),
+    ("infer", &["plan", "transform"]),
     ("sim", &[]),
-    ("cli", &["config", "error", "extract", "load", "plan", "run", "sim", "state", "transform"]),
+    (
+        "cli",
+        &[
+            "config",
+            "error",
+            "extract",
+            "infer",
+            "load",
+            "plan",
+            "run",
+            "sim",
+            "state",
+            "transform",
+        ],
+    ),
 ];
 
 /// How a path begins, the only places (files or directories) that may name it, and why.

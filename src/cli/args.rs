@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::plan::Name;
+
 /// Exports what issue trackers know about work to partitioned Parquet and CSV.
 #[derive(Debug, Parser)]
 #[command(name = "tracklake", version, propagate_version = true, max_term_width = 100)]
@@ -74,6 +76,20 @@ pub enum Command {
     Check(CheckArgs),
     /// List the pipelines found, their streams, and the variables that each needs.
     List,
+    /// Propose the columns of a stream from pages of an API.
+    ///
+    /// Prints `records`, `columns`, `write` and `partition_by` as a stream of a pipeline file has
+    /// them. Comments say what was seen, and where a person must DECIDE. The pages are saved ones,
+    /// or the first one of a stream whose request and log-in are in a pipeline file already.
+    #[command(after_help = "Example: tracklake infer --from page-1.json page-2.json")]
+    Infer(InferArgs),
+    /// Write a commented pipeline file to start from.
+    ///
+    /// It passes `check` as it is. From a saved page its columns are proposed as by `infer`.
+    #[command(
+        after_help = "Example: tracklake init acme_time --url https://time.example.com/api/entries --from page.json"
+    )]
+    Init(InitArgs),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
     /// Serve the simulated APIs until interrupted.
@@ -197,6 +213,60 @@ pub struct CheckArgs {
     /// Check the files alone: variables without a value are no mistake.
     #[arg(long)]
     pub allow_unset: bool,
+}
+
+/// Arguments of `infer`.
+#[derive(Debug, ClapArgs)]
+pub struct InferArgs {
+    /// The pipeline file, or its name.
+    #[arg(value_name = "FILE|NAME", required_unless_present = "from", requires = "stream")]
+    pub pipeline: Option<String>,
+    /// The stream of which the first page is asked for.
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// Saved responses of the stream, as JSON, instead; `-` is the standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "pipeline", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// What is not to be guessed.
+    #[command(flatten)]
+    pub wishes: WishArgs,
+}
+
+/// What `infer` and `init` are told instead of guessing it.
+#[derive(Debug, ClapArgs)]
+pub struct WishArgs {
+    /// Where a page has its records: a dotted path, `$` for the body itself. Default: the largest
+    /// array of objects.
+    #[arg(long, value_name = "PATH")]
+    pub records: Option<String>,
+    /// Make a row of each element of this array in a record.
+    #[arg(long, value_name = "PATH")]
+    pub explode: Option<String>,
+    /// The zone of times that name none, such as `Europe/Berlin`.
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, ClapArgs)]
+pub struct InitArgs {
+    /// The name of the pipeline; its file is `NAME.yaml` in the directory of pipelines.
+    pub name: Name,
+    /// What the stream is read from; a credential in its query becomes a variable.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Saved responses of the stream, as JSON; `-` is the standard input.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// What is not to be guessed.
+    #[command(flatten)]
+    pub wishes: WishArgs,
+    /// Replace the file if there is one.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `simulate`.

@@ -232,7 +232,7 @@ fn choose_formats(plan: &mut Plan, wanted: &[FormatArg]) {
     plan.destination.formats = formats;
 }
 
-fn stream_names(plan: &Plan, wanted: &[String]) -> Result<Vec<Name>, Error> {
+pub(super) fn stream_names(plan: &Plan, wanted: &[String]) -> Result<Vec<Name>, Error> {
     let find = |text: &String| {
         let found = plan.streams.iter().find(|it| it.name.as_str() == text);
         found.map(|it| it.name.clone()).ok_or_else(|| Error::UnknownStream {

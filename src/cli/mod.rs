@@ -3,9 +3,12 @@
 pub mod args;
 mod demo;
 mod export;
+mod infer;
+mod init;
 mod logs;
 mod progress;
 pub mod report;
+mod sample;
 mod simulate;
 mod status;
 mod verify;
@@ -52,6 +55,8 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
+        Command::Infer(args) => infer::infer(&args, &global, stdout),
+        Command::Init(args) => init::init(&args, &global, stdout),
         Command::Schema => schema(stdout),
         Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
     }

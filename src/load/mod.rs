@@ -52,6 +52,8 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::plan::{CsvCompression, FormatPlan};
@@ -122,6 +124,15 @@ pub(crate) struct FileContext {
     key: Vec<usize>,
     /// Entries of the footer, in order.
     metadata: Vec<(&'static str, String)>,
+}
+
+/// Writes a small text file of a directory whole, in the place of one of that name.
+///
+/// # Errors
+///
+/// What the file system refuses.
+pub fn write_text(dir: &Path, name: &str, text: &str) -> Result<(), WriteError> {
+    store::Store::open(dir)?.replace(name, text.as_bytes())
 }
 
 /// Starts a file in `format`.

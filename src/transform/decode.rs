@@ -51,17 +51,7 @@ impl Decoder {
 
     /// Turns a response body into typed rows, in one pass over its bytes.
     pub fn decode(&self, body: &[u8], context: &SliceContext) -> Result<Decoded, BodyError> {
-        let without_mark = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-        let mark = body.len() - without_mark.len();
-        let text = simdutf8::basic::from_utf8(without_mark).map_err(|_| {
-            // The fast check does not say where; the slow one is only for the message.
-            let valid =
-                std::str::from_utf8(without_mark).map_or_else(|it| it.valid_up_to(), str::len);
-            BodyError::NotUtf8 { offset: mark + valid }
-        })?;
-        if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
-            return Err(BodyError::Empty);
-        }
+        let (text, mark) = body_text(body)?;
         let mut page = Page {
             decoder: self,
             context,
@@ -311,8 +301,23 @@ fn canonical_is(raw: &str, expected: &str) -> bool {
     canonical::append(raw, &mut text).is_ok() && text == expected
 }
 
+/// The text of a body without its byte order mark, and the length of that.
+pub(super) fn body_text(body: &[u8]) -> Result<(&str, usize), BodyError> {
+    let without_mark = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    let mark = body.len() - without_mark.len();
+    let text = simdutf8::basic::from_utf8(without_mark).map_err(|_| {
+        // The fast check does not say where; the slow one is only for the message.
+        let valid = std::str::from_utf8(without_mark).map_or_else(|it| it.valid_up_to(), str::len);
+        BodyError::NotUtf8 { offset: mark + valid }
+    })?;
+    if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
+        return Err(BodyError::Empty);
+    }
+    Ok((text, mark))
+}
+
 /// Line and column are computed only here, when they are needed.
-fn body_error(text: &str, mark: usize, fault: Fault) -> BodyError {
+pub(super) fn body_error(text: &str, mark: usize, fault: Fault) -> BodyError {
     let offset = mark + fault.at();
     if fault.kind == FaultKind::TooDeep {
         return BodyError::TooDeep { offset, limit: MAX_DEPTH };

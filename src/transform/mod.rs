@@ -22,6 +22,7 @@
 //! server sends: nesting is limited, numbers are checked, and there is no unsafe code.
 
 pub use decode::Decoder;
+pub use sample::{Tree, takes};
 
 use arrow::array::RecordBatch;
 use thiserror::Error;
@@ -43,6 +44,7 @@ mod identity;
 mod json;
 mod canonical;
 mod lookup;
+mod sample;
 
 /// A page after transformation.
 #[derive(Debug)]

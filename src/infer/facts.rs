@@ -1,0 +1,233 @@
+//! What a sample says about each path: how often it is there, and which values stand there.
+//!
+//! ```text
+//! {"id": 1, "author": {"key": "li"}}        id           2 of 2   1, 2
+//! {"id": 2, "author": null, "tags": []}     author.key   1 of 2   "li"
+//!                                           tags         1 of 2   an array
+//! ```
+
+use indexmap::IndexMap;
+
+use super::{ArrayOfObjects, Column, InferError, kind, names, names::Names, records::json_path};
+use crate::{plan::JsonPath, transform::Tree};
+
+/// Objects that lie deeper stay JSON.
+const FLAT_LEVELS: usize = 4;
+/// With more keys than this, most of them missing, an object is data and no structure.
+const MAP_KEYS: usize = 20;
+
+/// What stands at one path.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'t> {
+    /// How often it is there, null included.
+    seen: usize,
+    nulls: usize,
+    scalars: Vec<&'t Tree>,
+    objects: usize,
+    arrays: Vec<&'t [Tree]>,
+    children: IndexMap<&'t str, Facts<'t>>,
+}
+
+/// The paths that become columns.
+#[derive(Debug)]
+pub(super) struct Fields<'t> {
+    pub(super) leaves: Vec<Leaf<'t>>,
+    /// Fields that no path can name, for a person.
+    pub(super) unnamed: Vec<String>,
+}
+
+/// A path that becomes a column.
+#[derive(Debug)]
+pub(super) struct Leaf<'t> {
+    pub(super) path: JsonPath,
+    /// The words of its name.
+    pub(super) words: Vec<String>,
+    /// How many records, or elements of an exploded array, there are.
+    pub(super) of: usize,
+    pub(super) seen: usize,
+    pub(super) nulls: usize,
+    pub(super) scalars: Vec<&'t Tree>,
+    pub(super) objects: usize,
+    pub(super) arrays: Vec<&'t [Tree]>,
+}
+
+/// An array that is exploded.
+#[derive(Debug)]
+pub(super) struct Exploded {
+    pub(super) from: String,
+}
+
+impl<'t> Facts<'t> {
+    /// Of records, or of the elements of an array.
+    pub(super) fn of(records: impl Iterator<Item = &'t IndexMap<String, Tree>>) -> Self {
+        let mut facts = Self::default();
+        for record in records {
+            facts.add_object(record);
+        }
+        facts
+    }
+
+    /// Whether a record has a field of this name.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.children.contains_key(field)
+    }
+
+    fn add_object(&mut self, fields: &'t IndexMap<String, Tree>) {
+        self.seen += 1;
+        self.objects += 1;
+        for (key, value) in fields {
+            self.children.entry(key).or_default().add(value);
+        }
+    }
+
+    fn add(&mut self, value: &'t Tree) {
+        match value {
+            Tree::Object(fields) => return self.add_object(fields),
+            Tree::Null => self.nulls += 1,
+            Tree::Array(elements) => self.arrays.push(elements),
+            Tree::Boolean(_) | Tree::Number(_) | Tree::Text(_) => self.scalars.push(value),
+        }
+        self.seen += 1;
+    }
+
+    /// Whether its fields become columns of their own.
+    fn is_flat(&self, level: usize) -> bool {
+        let only_objects = self.objects > 0 && self.scalars.is_empty() && self.arrays.is_empty();
+        only_objects
+            && !self.children.is_empty()
+            && level <= FLAT_LEVELS
+            && !self.is_map()
+            && !self.children.iter().any(|(key, it)| it.repeats(key))
+    }
+
+    /// Whether the keys are values, such as ids or dates.
+    fn is_map(&self) -> bool {
+        let n = self.children.len();
+        let numbered =
+            n > 1 && self.children.keys().all(|it| it.starts_with(|it: char| it.is_ascii_digit()));
+        let seen: usize = self.children.values().map(|it| it.seen).sum();
+        numbered || n > MAP_KEYS && seen * 3 < n * self.objects
+    }
+
+    /// Whether an array's elements have the same array again, as documents of rich text do.
+    fn repeats(&self, key: &str) -> bool {
+        let mut elements = self.arrays.iter().flat_map(|it| it.iter());
+        elements.any(|it| match it {
+            Tree::Object(fields) => matches!(fields.get(key), Some(Tree::Array(_))),
+            _ => false,
+        })
+    }
+}
+
+/// The paths that become columns, in the order of the records.
+pub(super) fn fields<'t>(facts: &Facts<'t>) -> Fields<'t> {
+    let mut fields = Fields { leaves: Vec::new(), unnamed: Vec::new() };
+    flatten(facts, facts.objects, &mut Vec::new(), 0, &mut fields);
+    fields
+}
+
+fn flatten<'t>(
+    facts: &Facts<'t>,
+    of: usize,
+    segments: &mut Vec<String>,
+    level: usize,
+    fields: &mut Fields<'t>,
+) {
+    for (key, child) in &facts.children {
+        segments.push((*key).to_owned());
+        match json_path(segments) {
+            None => fields.unnamed.push(segments.join(".")),
+            Some(_) if child.is_flat(level + 1) => {
+                flatten(child, of, segments, level + 1, fields);
+            }
+            Some(path) => fields.leaves.push(Leaf {
+                words: names::words(segments),
+                path,
+                of,
+                seen: child.seen,
+                nulls: child.nulls,
+                scalars: child.scalars.clone(),
+                objects: child.objects,
+                arrays: child.arrays.clone(),
+            }),
+        }
+        segments.pop();
+    }
+}
+
+/// Puts the fields of an array's elements into the place of the array.
+pub(super) fn explode(fields: &mut Fields<'_>, path: &JsonPath) -> Result<Exploded, InferError> {
+    let position = fields.leaves.iter().position(|it| it.path == *path && it.has_objects());
+    let Some(position) = position else {
+        let known = fields.leaves.iter().filter(|it| it.has_objects());
+        let known = known.map(|it| it.path.to_string()).collect();
+        return Err(InferError::NoArray { path: path.clone(), known });
+    };
+    let array = fields.leaves.remove(position);
+    let mut elements = array.elements();
+    fields.leaves.splice(position..position, elements.leaves.drain(..));
+    fields.unnamed.append(&mut elements.unnamed);
+    Ok(Exploded { from: path.to_string() })
+}
+
+impl<'t> Leaf<'t> {
+    /// Whether there are arrays only, and objects in them.
+    fn has_objects(&self) -> bool {
+        let mut elements = self.arrays.iter().flat_map(|it| it.iter());
+        self.scalars.is_empty()
+            && self.objects == 0
+            && elements.any(|it| matches!(it, Tree::Object(_)))
+    }
+
+    /// What an element of the array has.
+    fn elements(&self) -> Fields<'t> {
+        let elements = self.arrays.iter().flat_map(|it| it.iter());
+        let objects = elements.filter_map(|it| match it {
+            Tree::Object(fields) => Some(fields),
+            _ => None,
+        });
+        let facts = Facts::of(objects);
+        let mut fields = Fields { leaves: Vec::new(), unnamed: Vec::new() };
+        let mut segments = self.path.segments().to_vec();
+        flatten(&facts, facts.objects, &mut segments, 0, &mut fields);
+        fields
+    }
+
+    /// The columns that its elements would become.
+    pub(super) fn array_of_objects(
+        &self,
+        columns: &[Column],
+        zone: Option<chrono_tz::Tz>,
+        names: &Names,
+    ) -> Option<ArrayOfObjects> {
+        if !self.has_objects() {
+            return None;
+        }
+        let from = self.path.to_string();
+        let column = columns.iter().find(|it| it.from == from)?.name.clone();
+        let fields = self.elements();
+        let mut names = names.clone();
+        let own = fields.leaves.iter().flat_map(|it| kind::columns(it, zone, &mut names));
+        let columns: Vec<Column> = own.collect();
+        let n_elements = self.arrays.iter().map(|it| it.len()).sum();
+        (!columns.is_empty()).then_some(ArrayOfObjects { from, column, n_elements, columns })
+    }
+
+    /// Whether it has a value in every record.
+    pub(super) fn is_complete(&self) -> bool {
+        self.of > 0 && self.scalars.len() == self.of
+    }
+
+    /// How often it has no value, for a person.
+    pub(super) fn absence(&self) -> Option<String> {
+        let missing = self.of.saturating_sub(self.seen);
+        match (self.nulls, missing) {
+            (0, 0) => None,
+            (nulls, 0) => Some(format!("null in {nulls} of {}", self.of)),
+            (0, missing) => Some(format!("missing in {missing} of {}", self.of)),
+            (nulls, missing) => {
+                Some(format!("null in {nulls} and missing in {missing} of {}", self.of))
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+use proptest::{
+    collection::{btree_map, vec},
+    prelude::*,
+    string::string_regex,
+};
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    config::{self, Inputs},
+    plan::SliceContext,
+    transform::Decoder,
+};
+
+fn tree(text: &str) -> Tree {
+    Tree::parse(text.as_bytes()).unwrap()
+}
+
+fn pipeline_name() -> crate::plan::Name {
+    "sample".parse().unwrap()
+}
+
+#[track_caller]
+fn records_at(text: &str, expected: &str) {
+    let sample = [tree(text)];
+    let found = Records::find(&sample, None);
+    let found = found.map_or_else(|it| it.to_string(), |it| it.path.to_string());
+    assert_eq!(found, expected, "{text}");
+}
+
+#[test]
+fn records_are_the_largest_array_of_objects() {
+    records_at(r#"[{"a": 1}]"#, "$");
+    records_at(r#"{"total": 1, "items": [{"a": 1}]}"#, "items");
+    records_at(r#"{"_embedded": {"elements": [{"a": 1}]}}"#, "_embedded.elements");
+    records_at(r#"{"users": [{"a": 1}], "items": [{"a": 1}, {"a": 2}]}"#, "items");
+    records_at(r#"{"data": {"work.items": [{"a": 1}]}}"#, r#"data."work.items""#);
+    records_at(r#"{"id": 7, "summary": "one", "tags": ["x"]}"#, "$");
+    records_at(r#"{"id": 7, "tags": []}"#, "$");
+}
+
+#[test]
+fn a_sample_without_records_says_what_it_has() {
+    let none = |instead: &str| format!("there are no records in the sample: {instead}");
+    records_at("[]", &none("it is an empty array"));
+    records_at("{}", &none("it is an empty object"));
+    records_at("[1, 2]", &none("it is an array without objects"));
+    records_at("[{}, {}]", &none("it is an array of empty objects"));
+    records_at("\"x\"", &none("it is a text"));
+    records_at(r#"{"total": 0, "items": []}"#, &none("it is an object whose `items` is empty"));
+    records_at(r#"{"items": []}"#, &none("it is an object whose `items` is empty"));
+}
+
+#[test]
+fn a_path_that_a_person_gives_is_taken_or_refused() {
+    let sample = [tree(r#"{"items": [{"a": 1}, {"a": 2}], "users": [{"b": 1}]}"#)];
+    let at = |path: &str| {
+        let wishes = Wishes { records: Some(path.parse().unwrap()), ..Wishes::default() };
+        propose(&sample, &wishes).map_or_else(|it| it.to_string(), |it| it.yaml())
+    };
+
+    assert!(at("users").contains("{ from: b, type: int64 }"), "{}", at("users"));
+    assert_eq!(at("nothing"), "there are no records at `nothing`: nothing is there");
+}
+
+#[test]
+fn several_pages_are_one_sample() {
+    let pages = [
+        tree(r#"{"items": [{"id": 1, "at": null}]}"#),
+        tree(r#"{"items": [{"id": "x", "at": "2024-07-25"}]}"#),
+    ];
+
+    let yaml = propose(&pages, &Wishes::default()).unwrap().yaml();
+
+    assert!(
+        yaml.contains("id: { from: id, type: string }   # numbers and texts, as text"),
+        "{yaml}"
+    );
+    assert!(yaml.contains("at: { from: at, type: date }   # null in 1 of 2"), "{yaml}");
+}
+
+#[test]
+fn an_array_is_exploded_where_a_person_says_so() {
+    let sample = [tree(
+        r#"[{"id": 1, "on": "2024-07-25", "items": [{"field": "status", "to": "1"}, {"field": "spent", "to": null}]}, {"id": 2, "on": "2024-07-26", "items": []}]"#,
+    )];
+    let wishes = |path: &str| Wishes { explode: Some(path.parse().unwrap()), ..Wishes::default() };
+
+    let yaml = propose(&sample, &wishes("items")).unwrap().yaml();
+
+    assert!(yaml.contains("    explode: items "), "{yaml}");
+    assert!(yaml.contains("items_field: { from: items.field, type: string }"), "{yaml}");
+    assert!(!yaml.contains("json"), "{yaml}");
+    assert_eq!(
+        propose(&sample, &wishes("id")).unwrap_err(),
+        InferError::NoArray { path: "id".parse().unwrap(), known: vec!["items".to_owned()] }
+    );
+}
+
+#[test]
+fn structures_that_repeat_or_hold_data_as_keys_stay_json() {
+    let sample = [tree(
+        r#"[{"id": 1, "comment": {"type": "doc", "content": [{"type": "paragraph", "content": [{"text": "x"}]}]},
+             "by_day": {"2024-07-25": 1, "2024-07-26": 2}, "empty": {}, "mixed": {"a": 1}},
+            {"id": 2, "mixed": "a"}]"#,
+    )];
+
+    let yaml = propose(&sample, &Wishes::default()).unwrap().yaml();
+
+    for column in ["comment", "by_day", "empty", "mixed"] {
+        let line = yaml.lines().find(|it| it.contains(&format!("from: {column},"))).unwrap();
+        assert!(line.contains("type: json }"), "{line}");
+    }
+}
+
+#[test]
+fn what_no_path_can_name_is_told() {
+    let yaml =
+        propose(&[tree(r#"[{"a\"b.c": 1, "": 2, "id": 3}]"#)], &Wishes::default()).unwrap().yaml();
+
+    assert!(yaml.contains("# no path can name `a\"b.c`: it stays in `_extra`"), "{yaml}");
+}
+
+#[test]
+fn a_url_becomes_a_request_without_its_credential() {
+    let endpoint = Endpoint::parse(
+        "http://127.0.0.1:8000/api/v2/work-items.json?limit=50&tag=a&tag=b&api_key=s3cret",
+    )
+    .unwrap();
+
+    let text = pipeline(&pipeline_name(), Some(&endpoint), None);
+
+    assert!(config::parse(&text, &Inputs::default()).is_ok(), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    for line in [
+        "default: \"http://127.0.0.1:8000\"",
+        "auth: { api_key: { place: query, name: api_key, value: \"{{ vars.token }}\" } }",
+        "  work_items:\n",
+        "path: \"/api/v2/work-items.json\"",
+        "limit: \"50\"",
+        "tag: [\"a\", \"b\"]",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
+fn a_url_that_would_leak_or_is_none_is_refused() {
+    for text in [
+        "example.com",
+        "http://example.com/",
+        "https://me:pw@example.com/",
+        "ftp://example.com",
+        "https://example.com/{{ x }}",
+    ] {
+        assert_eq!(Endpoint::parse(text), Err(InvalidUrl), "{text}");
+    }
+}
+
+fn key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => string_regex("[a-zA-Z_.$\"{}: #-]{0,6}").unwrap(),
+        2 => prop::sample::select(vec!["id", "userId", "user_id", "date", "created", "duration", "hours", "$", "$key", "_extra", "null", "total", "next", "day", "{{ x }}", "partition_date"]).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        any::<String>(),
+        prop::sample::select(vec![
+            "",
+            "2024-07-25",
+            "2024-07-25 09:42:06",
+            "2024-07-25T09:42:06Z",
+            "PT4H",
+            "P3W",
+            "3d 4h",
+            "01:30:00",
+            "007",
+            "41",
+            "true",
+            "1721900526258",
+            "99999999999999999999"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        Just(Value::from(1_721_900_526_258_i64)),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 48, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            btree_map(key(), inner, 0..6).prop_map(|it| Value::Object(it.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_proposed_passes_check_and_reads_its_sample(pages in vec(value(), 1..3)) {
+        let bodies: Vec<String> = pages.iter().map(ToString::to_string).collect();
+        let samples: Vec<Tree> = bodies.iter().map(|it| tree(it)).collect();
+        let plain = propose(&samples, &Wishes::default());
+        // Each array that is proposed to be exploded can be.
+        let paths = plain.iter().flat_map(|it| &it.arrays).map(|it| it.from.parse().unwrap());
+        let exploded = paths.map(|path| {
+            propose(&samples, &Wishes { explode: Some(path), ..Wishes::default() }).unwrap()
+        });
+        let exploded: Vec<Proposal> = exploded.collect();
+        for proposal in plain.iter().chain(&exploded) {
+            let text = pipeline(&pipeline_name(), None, Some(proposal));
+            let plan = config::parse(&text, &Inputs::default());
+            let plan = plan.map_err(|it| TestCaseError::fail(format!("{it:?}\n{text}")))?;
+            let decoder = Decoder::new(&plan.streams[0]);
+            for body in &bodies {
+                let decoded = decoder.decode(body.as_bytes(), &SliceContext::default()).unwrap();
+                let misread = decoded.rejects.iter().find(|it| it.column.is_some());
+                prop_assert!(misread.is_none(), "{misread:?}\n{text}");
+            }
+        }
+    }
+}
