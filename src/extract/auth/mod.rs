@@ -21,14 +21,13 @@ use std::{sync::Arc, time::SystemTime};
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use tokio::task::JoinError;
-use tracing::{Instrument as _, info};
+use tracing::info;
 
 pub use error::{InvalidCredential, LogInError};
 
 use self::{
     sdk_hmac_sha256::Signer,
-    token::{Granted, TokenSource},
+    token::{Granted, TokenSource, to_its_end},
 };
 use super::{
     quota,
@@ -193,12 +192,7 @@ impl Auth {
             let obtain = async |refresh| scheme.way.obtain(refresh, &sender, &redactor).await;
             scheme.source.get(obtain).await
         };
-        match tokio::spawn(log_in.in_current_span()).await.map_err(JoinError::try_into_panic) {
-            Ok(logged_in) => logged_in,
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The program ends.
-            Err(Err(_)) => std::future::pending().await,
-        }
+        to_its_end(log_in).await
     }
 }
 

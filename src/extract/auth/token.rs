@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{sync::Mutex, task::JoinError, time::Instant};
+use tracing::Instrument as _;
 
 use super::LogInError;
 use crate::plan::Secret;
@@ -127,6 +128,18 @@ impl TokenSource {
     }
 }
 
+/// Waits for work that goes on to its end, even if nobody waits for it any more.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(work.in_current_span()).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The program ends.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
 /// How long a token is used: it must not end on its way. One that has ended when it comes (clocks
 /// differ) is used until it is refused.
 fn usable(lifetime: Duration) -> Option<Duration> {
@@ -136,6 +149,10 @@ fn usable(lifetime: Duration) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot::channel;
+
     use super::*;
 
     fn granted(name: &str, seconds: u64) -> Granted {
@@ -150,6 +167,31 @@ mod tests {
             Ok(granted(&format!("token {}", source.tries.load(SeqCst)), seconds))
         };
         source.get(obtain).await.unwrap().0.expose().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_log_in_that_nobody_waits_for_any_more_goes_on() {
+        let (source, (release, released)) = (Arc::new(TokenSource::default()), channel());
+        let log_in = {
+            let source = Arc::clone(&source);
+            async move {
+                let obtain = async |_| {
+                    released.await.unwrap();
+                    Ok(granted("first", 600))
+                };
+                source.get(obtain).await.map(|it| it.1)
+            }
+        };
+        let mut waiting = Box::pin(to_its_end(log_in));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+
+        // Nothing has begun before the task has run once.
+        tokio::task::yield_now().await;
+        drop(waiting);
+        release.send(()).unwrap();
+
+        let again = source.get(async |_| Ok(granted("second", 600))).await.unwrap();
+        assert_eq!(again.0.expose(), "first");
     }
 
     #[tokio::test(start_paused = true)]
