@@ -8,7 +8,7 @@ use crate::{
     config::ConfigError,
     extract::{ExtractError, LogInError, RequestError, SendError},
     infer::InferError,
-    load::WriteError,
+    load::{RowsError, WriteError},
     plan::Name,
     state::StateError,
     transform::BodyError,
@@ -39,6 +39,8 @@ pub enum Error {
         pipeline: Name,
         /// As typed.
         stream: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
         /// Those that it has.
         known: Vec<String>,
     },
@@ -254,6 +256,61 @@ pub enum Error {
     /// The user stopped the run.
     #[error("interrupted; what was published before stays, and nothing half-written is visible")]
     Interrupted,
+    /// Not all rows of a stream that is pulled could be read.
+    #[error(
+        "stream `{stream}`: {failed} of {slices} slices could not be read, first `{slice}`; the rows are not complete"
+    )]
+    Pull {
+        /// The stream, or one of its parents.
+        stream: Name,
+        /// How many failed.
+        failed: u64,
+        /// How many there are.
+        slices: u64,
+        /// The first that failed.
+        slice: String,
+        /// Why that one failed.
+        source: Box<ExtractError>,
+    },
+    /// Too many records of a stream that is pulled did not fit.
+    #[error(
+        "stream `{stream}`: {rejected} of {records} records do not fit, {limit} are tolerated; the rows are not complete"
+    )]
+    PullRejected {
+        /// The pipeline.
+        pipeline: Name,
+        /// The stream.
+        stream: Name,
+        /// Records that did not fit.
+        rejected: u64,
+        /// Records read.
+        records: u64,
+        /// Records that may not fit.
+        limit: u64,
+    },
+    /// The stream has no column of this name.
+    #[error("stream `{stream}` has no column `{column}`")]
+    UnknownColumn {
+        /// The stream.
+        stream: Name,
+        /// As typed.
+        column: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The rows of a pull could not be written.
+    #[error("the rows cannot be written to `{}`", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: RowsError,
+    },
+    /// The user stopped a pull.
+    #[error("interrupted before all rows were read")]
+    PullInterrupted,
     /// The user stopped what publishes nothing.
     #[error("interrupted; what was read is not kept, and nothing of it is published")]
     RehearsalInterrupted,
@@ -275,12 +332,17 @@ impl Error {
     /// What to try, when there is one thing to try.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownPipeline { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::UnknownPipeline { suggestion: Some(name), .. }
+            | Self::UnknownStream { suggestion: Some(name), .. }
+            | Self::UnknownColumn { suggestion: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::Config(ConfigError::Read { .. }) | Self::UnknownPipeline { suggestion: None, .. } => Some("`tracklake list` shows the pipelines found here".into()),
-            Self::UnknownStream { known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
+            Self::UnknownStream { suggestion: None, known, .. }
+            | Self::UnknownColumn { suggestion: None, known, .. } => Some(format!("it has `{}`", known.join("`, `"))),
             Self::Source(source)
             | Self::Slices { source, .. }
-            | Self::SomeSlices { source, .. } => extract_hint(source),
+            | Self::SomeSlices { source, .. }
+            | Self::Pull { source, .. } => extract_hint(source),
+            Self::PullRejected { pipeline, stream, .. } => Some(format!("`tracklake preview {pipeline} {stream}` shows the records and the reasons; fix the column's type or raise `max_rejected`")),
             Self::Budget { published: true, .. } | Self::Parent { left: true, .. } => Some("run again to read the rest".into()),
             Self::Budget { published: false, .. } => Some("run again to read the rest; if that never ends, allow more with `limits.max_requests` and `limits.deadline`, or cut the stream into smaller slices".into()),
             Self::OtherSelection { .. } => Some("export it to an `--output` of its own, or make the dataset what is asked for now with `--full-refresh`".into()),
@@ -316,6 +378,8 @@ impl Error {
             | Self::Inspect(_)
             | Self::Listen { .. }
             | Self::RehearsalInterrupted
+            | Self::PullInterrupted
+            | Self::Rows { .. }
             | Self::Output(_) => None,
         }
     }
@@ -328,6 +392,7 @@ impl Error {
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }
+            | Self::UnknownColumn { .. }
             | Self::NoDestination { .. }
             | Self::OtherSelection { .. }
             | Self::PipelineExists { .. } => 3,
@@ -335,18 +400,24 @@ impl Error {
             | Self::Sample { .. }
             | Self::Infer(_)
             | Self::Slices { .. }
+            | Self::Pull { .. }
             | Self::Parent { left: false, .. } => 4,
             Self::TooManyRejected { .. }
+            | Self::PullRejected { .. }
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }
             | Self::WouldBeEmpty { .. } => 5,
             Self::SomeSlices { .. } | Self::Budget { .. } | Self::Parent { left: true, .. } => 7,
             Self::Write(_)
+            | Self::Rows { .. }
             | Self::Inspect(_)
             | Self::NothingExported { .. }
             | Self::State { .. }
             | Self::Listen { .. } => 6,
-            Self::Interrupted | Self::RehearsalInterrupted | Self::NotStarted { .. } => 130,
+            Self::Interrupted
+            | Self::RehearsalInterrupted
+            | Self::PullInterrupted
+            | Self::NotStarted { .. } => 130,
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use tracklake::cli::{self, Args, report};
 
 fn main() -> ExitCode {
-    match cli::run(Args::parse(), &mut io::stdout().lock()) {
+    match cli::run(Args::parse(), &mut io::stdout()) {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
             report::error(&mut io::stderr().lock(), &err);

@@ -197,10 +197,10 @@ fn an_unknown_key_is_shown_with_the_one_that_was_probably_meant() {
 }
 
 #[test]
-fn an_unknown_stream_is_named_with_those_that_there_are() {
+fn an_unknown_stream_is_named_with_what_was_probably_meant() {
     assert_snapshot!(refused(3, FILE, &["--stream", "item"], &SET), @r"
     error: pipeline `own` has no stream `item`
-      hint: it has `items`
+      hint: did you mean `items`?
     ");
 }
 

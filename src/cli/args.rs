@@ -55,6 +55,20 @@ pub enum Command {
     Demo(DemoArgs),
     /// Export pipelines to files.
     Run(RunArgs),
+    /// Write rows of one stream to stdout or to a file, and change nothing else.
+    ///
+    /// Reads from the start that the pipeline declares, or from `--since`; takes no state and no lock, so
+    /// that a run may be at work. Rows come in the order of arrival. Exits with 7 where records do
+    /// not fit, after the rows of all others.
+    #[command(
+        after_help = "Example: tracklake pull yandex_tracker worklogs --set issue=TEST-324 -o worklogs.csv"
+    )]
+    Pull(PullArgs),
+    /// Show the first rows of streams with their types, what does not fit, and the request.
+    ///
+    /// Asks for no more pages than it needs, and changes nothing.
+    #[command(after_help = "Example: tracklake preview yandex_tracker worklogs --since 7d")]
+    Preview(PreviewArgs),
     /// Show what a run would ask and what it could change, from the state on disk.
     ///
     /// Sends nothing, unless `--fetch` is given: then everything is read and merged as a run would, and
@@ -173,6 +187,74 @@ pub struct JobArgs {
     /// Print the report as JSON, one pipeline a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, ClapArgs)]
+pub struct PullArgs {
+    /// A pipeline file, or the name of a pipeline.
+    #[arg(value_name = "FILE|NAME")]
+    pub pipeline: String,
+    /// The stream whose rows are wanted. Its parents are read, too.
+    #[arg(value_name = "STREAM")]
+    pub stream: String,
+    /// Where the rows go: `-` for stdout, or a file, which is there only once it is complete.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// How the rows are written. Default: as the file's name ends, and CSV on stdout.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<RowFormatArg>,
+    /// Write only these columns, in this order, separated by commas.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Write so many rows and ask for no more.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+/// How `pull` writes rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RowFormatArg {
+    /// RFC 4180 text with a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+    /// An Arrow IPC stream.
+    Arrow,
+}
+
+/// Arguments of `preview`.
+#[derive(Debug, ClapArgs)]
+pub struct PreviewArgs {
+    /// A pipeline file, or the name of a pipeline.
+    #[arg(value_name = "FILE|NAME")]
+    pub pipeline: String,
+    /// The stream. Default: all of them, one after the other.
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// Stop once so many rows, or records that do not fit, have come.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
 }
 
 /// A file format on the command line.

@@ -15,7 +15,7 @@ use crate::{
     config,
     error::Error,
     load::{Purpose, Rewrite},
-    plan::{CsvPlan, FormatPlan, Name, Plan, WindowStart},
+    plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan, WindowStart},
     run::{self, Progress, Refresh, RunOptions, RunReport},
 };
 
@@ -191,7 +191,7 @@ pub(super) fn exit_code(reports: &[RunReport]) -> u8 {
 }
 
 /// Bars where a person looks and nothing else writes.
-fn bars(global: &GlobalArgs) -> Bars {
+pub(super) fn bars(global: &GlobalArgs) -> Bars {
     let wanted = !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
     if wanted { Bars::Shown } else { Bars::Hidden }
 }
@@ -207,7 +207,10 @@ pub(super) fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
     format!("{}-{:04x}", now.format("%Y%m%dT%H%M%SZ"), fastrand::u16(..))
 }
 
-fn when(option: &'static str, text: Option<&String>) -> Result<Option<WindowStart>, Error> {
+pub(super) fn when(
+    option: &'static str,
+    text: Option<&String>,
+) -> Result<Option<WindowStart>, Error> {
     let Some(text) = text else { return Ok(None) };
     config::parse_start(text).map(Some).ok_or_else(|| Error::Argument {
         option,
@@ -233,15 +236,19 @@ fn choose_formats(plan: &mut Plan, wanted: &[FormatArg]) {
 }
 
 pub(super) fn stream_names(plan: &Plan, wanted: &[String]) -> Result<Vec<Name>, Error> {
-    let find = |text: &String| {
-        let found = plan.streams.iter().find(|it| it.name.as_str() == text);
-        found.map(|it| it.name.clone()).ok_or_else(|| Error::UnknownStream {
-            pipeline: plan.pipeline.clone(),
-            stream: text.clone(),
-            known: plan.streams.iter().map(|it| it.name.to_string()).collect(),
-        })
-    };
-    wanted.iter().map(find).collect()
+    wanted.iter().map(|it| Ok(stream(plan, it)?.name.clone())).collect()
+}
+
+/// The stream of a name.
+pub(super) fn stream<'a>(plan: &'a Plan, name: &str) -> Result<&'a StreamPlan, Error> {
+    let found = plan.streams.iter().find(|it| it.name.as_str() == name);
+    let known = || plan.streams.iter().map(|it| it.name.as_str());
+    found.ok_or_else(|| Error::UnknownStream {
+        pipeline: plan.pipeline.clone(),
+        stream: name.to_owned(),
+        suggestion: config::suggest(name, known()),
+        known: known().map(str::to_owned).collect(),
+    })
 }
 
 /// Shows what runs would do, and sends nothing.

@@ -6,11 +6,14 @@ mod export;
 mod infer;
 mod init;
 mod logs;
+mod preview;
 mod progress;
+mod pull;
 pub mod report;
 mod sample;
 mod simulate;
 mod status;
+mod table;
 mod verify;
 
 use std::{
@@ -44,12 +47,14 @@ const SHIPPED: [(&str, &str); 3] = [
 ///
 /// What keeps the command from doing its work. A run that published only a part is no error, but
 /// has an exit code.
-pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
+pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
     let Args { command, global } = args;
     logs::start(&global);
     match command {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
+        Command::Pull(args) => pull::pull(&args, &global, stdout),
+        Command::Preview(args) => preview::preview(&args, &global, stdout),
         Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),

@@ -32,6 +32,16 @@ pub(super) struct Variables {
 pub(super) struct Scope {
     pub(super) parent: BTreeSet<String>,
     pub(super) slice: BTreeSet<String>,
+    /// Those of `parent` that a parent given by variables does not have.
+    pub(super) unnamed: BTreeSet<String>,
+}
+
+impl Scope {
+    /// The names that are there also where variables give the parent.
+    pub(super) fn always(&self) -> Self {
+        let parent = self.parent.difference(&self.unnamed).cloned().collect();
+        Self { parent, ..self.clone() }
+    }
 }
 
 /// Whether a place may hold a credential.

@@ -50,7 +50,7 @@ pub use counters::{Counters, Stopwatch, Threads};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
-pub use request::RequestError;
+pub use request::{Request, RequestError};
 pub use respond::Loss;
 pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
@@ -67,7 +67,6 @@ use pace::Pace;
 use paginate::{Ask, Next, Paginator, Shrunk};
 use redact::{detail, text, title};
 use relief::{Missing, Relief};
-use request::Request;
 use respond::{Listed, Response};
 use send::{Answer, Sender};
 

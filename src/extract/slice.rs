@@ -77,7 +77,10 @@ pub fn asked_start(plan: &SlicesPlan, horizon: &Horizon) -> Option<DateTime<Utc>
         SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => {
             parts.iter().filter_map(|it| asked_start(it, horizon)).min()
         }
-        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => None,
+        SlicesPlan::Whole
+        | SlicesPlan::List { .. }
+        | SlicesPlan::Parent(_)
+        | SlicesPlan::Given(_) => None,
     }
 }
 
@@ -103,7 +106,10 @@ pub fn reread(plan: &SlicesPlan) -> Option<TimeDelta> {
     match plan {
         SlicesPlan::Window(window) => window.reread,
         SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => parts.iter().find_map(reread),
-        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => None,
+        SlicesPlan::Whole
+        | SlicesPlan::List { .. }
+        | SlicesPlan::Parent(_)
+        | SlicesPlan::Given(_) => None,
     }
 }
 
@@ -153,14 +159,8 @@ fn expand(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues, base: &Sl
                 .map(|span| base.in_window(Window { plan: plan.clone(), span }))
                 .collect()
         }
-        SlicesPlan::Parent(_) => {
-            // What starts with `$` travels with the values, but does not make the slice.
-            let named = parent.iter().filter(|(name, _)| !name.starts_with('$'));
-            let id: Vec<String> = named.map(|(_, value)| short(value)).collect();
-            let mut slice = base.named(&id.join(","));
-            slice.context.parent.clone_from(parent);
-            vec![slice]
-        }
+        SlicesPlan::Parent(_) => vec![base.of_parent(parent)],
+        SlicesPlan::Given(parent) => vec![base.of_parent(parent)],
         SlicesPlan::Product(parts) => parts.iter().fold(vec![base.clone()], |slices, part| {
             slices.iter().flat_map(|it| expand(part, horizon, parent, it)).collect()
         }),
@@ -173,7 +173,7 @@ fn expand(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues, base: &Sl
 /// The names that the slices of a plan have values for.
 fn names_of<'a>(plan: &'a SlicesPlan, names: &mut BTreeSet<&'a str>) {
     match plan {
-        SlicesPlan::Whole | SlicesPlan::Parent(_) => {}
+        SlicesPlan::Whole | SlicesPlan::Parent(_) | SlicesPlan::Given(_) => {}
         SlicesPlan::List { name, values: _ } => {
             names.insert(name);
         }
@@ -217,6 +217,15 @@ impl Slice {
     fn named(&self, part: &str) -> Self {
         let id = if self.id.is_empty() { part.to_owned() } else { format!("{},{part}", self.id) };
         Self { id, ..self.clone() }
+    }
+
+    fn of_parent(&self, parent: &ParentValues) -> Self {
+        // What starts with `$` travels with the values, but does not make the slice.
+        let named = parent.iter().filter(|(name, _)| !name.starts_with('$'));
+        let id: Vec<String> = named.map(|(_, value)| short(value)).collect();
+        let mut slice = self.named(&id.join(","));
+        slice.context.parent.clone_from(parent);
+        slice
     }
 
     fn without_window(&self) -> Self {

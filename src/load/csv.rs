@@ -13,7 +13,9 @@ use std::io::{self, Write};
 
 use arrow::{
     array::{Array, AsArray as _, BooleanArray, PrimitiveArray, RecordBatch, StringArray},
-    datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
+    datatypes::{
+        DataType, Date32Type, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+    },
 };
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 
@@ -75,13 +77,7 @@ impl CsvWriter {
             }
         };
         let mut piece = Vec::new();
-        for (at, field) in context.schema.fields().iter().enumerate() {
-            if at > 0 {
-                piece.push(b',');
-            }
-            push_text(&mut piece, field.name(), Formulas::Keep);
-        }
-        piece.push(b'\n');
+        push_header(&mut piece, &context.schema);
         Ok(Self { plan, encoder, piece, rows: 0 })
     }
 
@@ -166,6 +162,17 @@ impl Write for Encoder {
     }
 }
 
+/// Appends the line with the names of the columns.
+pub(super) fn push_header(out: &mut Vec<u8>, schema: &Schema) {
+    for (at, field) in schema.fields().iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_text(out, field.name(), Formulas::Keep);
+    }
+    out.push(b'\n');
+}
+
 /// The lines of a batch.
 pub(super) struct Lines<'a> {
     columns: Vec<Column<'a>>,
@@ -195,6 +202,16 @@ impl<'a> Lines<'a> {
         }
         out.push(b'\n');
     }
+}
+
+/// Appends one cell.
+pub(super) fn push_cell(
+    out: &mut Vec<u8>,
+    array: &dyn Array,
+    row: usize,
+) -> Result<(), WriteError> {
+    Column::new(array, "")?.push(out, row, Formulas::Keep);
+    Ok(())
 }
 
 /// A column with its type known, so that it is not asked for again for every field.

@@ -38,6 +38,7 @@ mod partition;
 mod pass;
 mod quarantine;
 mod rows;
+mod rows_out;
 mod scope;
 mod sort;
 mod spill;
@@ -63,10 +64,12 @@ pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};
 pub use quarantine::{QuarantineWriter, RejectedRecord};
+pub use rows_out::{RowFormat, RowsError, RowsOut, cell_text};
 pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
+pub use store::NewFile;
 pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;

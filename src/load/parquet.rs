@@ -10,7 +10,7 @@
 //! Which text repeats is measured in the file's first rows. Nothing in the file says when, where or
 //! in which run it was written.
 
-use std::{io::Write as _, path::PathBuf, sync::Arc};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray as _, RecordBatch},
@@ -73,11 +73,9 @@ impl ParquetWriter {
         if let State::Empty(file) = &mut self.state
             && let Some(file) = file.take()
         {
-            let properties = properties(&self.context, sample);
             let path = self.path.clone();
-            let writer =
-                ArrowWriter::try_new(file, Arc::clone(&self.context.schema), Some(properties))
-                    .map_err(|source| WriteError::Parquet { action: "write", path, source })?;
+            let writer = writer(file, &self.context, sample)
+                .map_err(|source| WriteError::Parquet { action: "write", path, source })?;
             self.state = State::Open(Box::new(writer));
         }
         match &mut self.state {
@@ -128,6 +126,15 @@ impl BatchWriter for ParquetWriter {
             is_replaced: false,
         })
     }
+}
+
+/// Starts a file anywhere, with the encodings and row groups of a dataset's.
+pub(super) fn writer<W: Write + Send>(
+    out: W,
+    context: &FileContext,
+    sample: &RecordBatch,
+) -> Result<ArrowWriter<W>, ParquetError> {
+    ArrowWriter::try_new(out, Arc::clone(&context.schema), Some(properties(context, sample)))
 }
 
 fn write_error(writer: &ArrowWriter<StagingFile>, source: ParquetError) -> WriteError {

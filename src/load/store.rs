@@ -389,6 +389,52 @@ impl Scratch {
     }
 }
 
+/// A file outside of any destination, which is not there under its name before it is complete.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    /// The name that it has until then, in the same directory.
+    temporary: PathBuf,
+    file: File,
+}
+
+impl NewFile {
+    /// Starts the file beside its place; `id` tells it from others of the same name.
+    pub fn create(path: &Path, id: &str) -> Result<Self, WriteError> {
+        if path.is_dir() {
+            let taken = io::Error::new(ErrorKind::IsADirectory, "it is a directory");
+            return Err(io_error("create", path)(taken));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{id}.new"));
+        let file = File::create_new(&temporary).map_err(io_error("create", path))?;
+        Ok(Self { path: path.to_owned(), temporary, file })
+    }
+
+    /// Gives the file its name, in the place of what has it now.
+    pub fn publish(self) -> Result<(), WriteError> {
+        self.file.sync_all().map_err(io_error("write to disk", &self.path))?;
+        fs::rename(&self.temporary, &self.path).map_err(io_error("move a file to", &self.path))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // After it got its name there is none of the other name.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
 /// Names the attempt and the path of an I/O error.
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
     let path = path.to_owned();

@@ -24,10 +24,15 @@ impl StreamPlan {
 }
 
 impl SlicesPlan {
-    /// Shows every list of values to `see`.
+    /// Shows every list of values, and those of a given parent, to `see`.
     fn listed(&self, see: &mut impl FnMut(&str, &[Value])) {
         match self {
             Self::List { name, values } => see(name, values),
+            Self::Given(values) => {
+                for (name, value) in values {
+                    see(name, std::slice::from_ref(value));
+                }
+            }
             Self::Product(parts) | Self::Union(parts) => {
                 for part in parts {
                     part.listed(see);

@@ -1,5 +1,7 @@
 //! One stream: how it is sliced, asked for, paged through, typed and written.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
@@ -327,6 +329,9 @@ pub enum SlicesPlan {
     Window(WindowPlan),
     /// One slice a row, or a batch of rows, of the parent stream.
     Parent(ParentPlan),
+    /// One slice of one parent that is known beforehand, so that no stream has to be read for it: the
+    /// values that would be bound from it.
+    Given(BTreeMap<String, Value>),
     /// Every combination.
     Product(Vec<SlicesPlan>),
     /// The slices of each, one after the other.
@@ -339,7 +344,7 @@ impl SlicesPlan {
         match self {
             Self::Parent(parent) => Some(parent),
             Self::Product(parts) | Self::Union(parts) => parts.iter().find_map(Self::parent),
-            Self::Whole | Self::List { .. } | Self::Window(_) => None,
+            Self::Whole | Self::List { .. } | Self::Window(_) | Self::Given(_) => None,
         }
     }
 }

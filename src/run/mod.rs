@@ -17,6 +17,7 @@ mod bound;
 mod feed;
 mod forecast;
 mod progress;
+mod pull;
 mod reader;
 mod report;
 mod slices;
@@ -36,6 +37,7 @@ use tracing::{Instrument as _, info_span, warn};
 pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
+pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
 
 use crate::{
@@ -284,19 +286,13 @@ fn jobs<'a>(
     let mut feeds: HashMap<&Name, Vec<ChildFeed>> = HashMap::new();
     let mut receivers: HashMap<&Name, Parents> = HashMap::new();
     for (stream, _) in chosen {
-        if let Some(parent) = stream.slices.parent() {
-            let cursor = chosen
-                .iter()
-                .find(|(it, _)| it.name == parent.stream)
-                .and_then(|(it, _)| it.cursor.as_ref())
-                .map(|it| &it.column);
-            let (feed, receiver) = ChildFeed::new(parent.bind.clone(), cursor);
+        if let Some((parent, feed, receiver)) = child_feed(stream, chosen) {
             // Parents of slices that failed are asked again, whether or not they changed.
             for pending in states.get(&stream.name).into_iter().flatten().flat_map(|it| &it.pending)
             {
                 feed.send_values(pending.clone());
             }
-            feeds.entry(&parent.stream).or_default().push(feed);
+            feeds.entry(parent).or_default().push(feed);
             receivers.insert(&stream.name, receiver);
         }
     }
@@ -341,6 +337,18 @@ fn jobs<'a>(
         });
     }
     Ok(jobs)
+}
+
+/// The way from a stream's parent, if it has one: the parent, and both ends.
+fn child_feed<'a>(
+    stream: &'a StreamPlan,
+    chosen: &[(&'a StreamPlan, Publish)],
+) -> Option<(&'a Name, ChildFeed, Parents)> {
+    let parent = stream.slices.parent()?;
+    let (plan, _) = chosen.iter().find(|(it, _)| it.name == parent.stream)?;
+    let cursor = plan.cursor.as_ref().map(|it| &it.column);
+    let (feed, receiver) = ChildFeed::new(parent.bind.clone(), cursor);
+    Some((&parent.stream, feed, receiver))
 }
 
 /// Refuses to go on with a dataset that was made by another request.

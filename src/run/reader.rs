@@ -2,7 +2,7 @@
 //! rows to the writer and parents to the child streams.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -63,6 +63,8 @@ pub(super) struct Shared {
     held_bytes: usize,
     /// The column whose largest value is the cursor.
     cursor: Option<Name>,
+    /// The first slice for which anything was asked.
+    pub(super) asked: Arc<OnceLock<Slice>>,
 }
 
 impl Shared {
@@ -87,6 +89,7 @@ impl Shared {
             has_standing_rows: has_standing_rows && !is_snapshot,
             held_bytes,
             cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
+            asked: Arc::default(),
         }
     }
 
@@ -103,6 +106,24 @@ pub(super) struct WriterQueue {
     room: Arc<Semaphore>,
     /// Of the room.
     kibibytes: usize,
+    /// Whether a page has to be done with before the next one is asked for.
+    is_hand_over: bool,
+}
+
+/// Whoever takes the pages of a stream, seen from the other end.
+#[derive(Debug)]
+pub(super) struct Taker(mpsc::UnboundedSender<Queued>);
+
+impl Taker {
+    /// Whether nobody takes pages any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Ends when nobody takes pages any more.
+    pub(super) async fn gone(&self) {
+        self.0.closed().await;
+    }
 }
 
 /// What waits for the writer.
@@ -149,7 +170,18 @@ impl WriterQueue {
     pub(super) fn new(bytes: usize) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let kibibytes = (bytes >> 10).clamp(1, 1 << 20);
-        (Self { sender, room: Arc::new(Semaphore::new(kibibytes)), kibibytes }, receiver)
+        let room = Arc::new(Semaphore::new(kibibytes));
+        (Self { sender, room, kibibytes, is_hand_over: false }, receiver)
+    }
+
+    /// The queue of one who may need no further page, so that none is asked for too soon.
+    pub(super) fn hand_over(self) -> Self {
+        Self { is_hand_over: true, ..self }
+    }
+
+    /// Tells when nobody takes pages any more. It keeps the other end waiting as long as it lives.
+    pub(super) fn taker(&self) -> Taker {
+        Taker(self.sender.clone())
     }
 
     async fn push(&self, page: QueuedPage) -> Result<(), NotTaken> {
@@ -159,7 +191,15 @@ impl WriterQueue {
             u32::try_from(kibibytes.clamp(1, self.kibibytes)).map_err(|_| NotTaken::Stopped)?;
         let room =
             self.room.clone().acquire_many_owned(permits).await.map_err(|_| NotTaken::Stopped)?;
-        self.sender.send(Queued::Page { page, room }).map_err(|_| NotTaken::Stopped)
+        self.sender.send(Queued::Page { page, room }).map_err(|_| NotTaken::Stopped)?;
+        if self.is_hand_over {
+            let all = u32::try_from(self.kibibytes).map_err(|_| NotTaken::Stopped)?;
+            let _free = self.room.acquire_many(all).await.map_err(|_| NotTaken::Stopped)?;
+            if self.sender.is_closed() {
+                return Err(NotTaken::Stopped);
+            }
+        }
+        Ok(())
     }
 
     /// Says that a slice has all its pages.

@@ -218,6 +218,7 @@ impl SliceLoop<'_> {
             };
             return Ended { slice, end, rejected };
         }
+        self.shared.asked.get_or_init(|| slice.clone());
         let reader = SliceReader::new(self.shared, self.progress, key);
         let end = self.extractor.read(self.stream, &slice, &reader, &self.progress.source).await;
         let end = match end {

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, Stopwatch, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
+    plan::{Deletes, Name, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
 
@@ -468,7 +468,11 @@ fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
             }
         }
         WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
-            if read.covers_all && !read.slices.has_unread_without_scope {
+            // A dataset of one given parent has no rows of others: `check_selection` sees to it.
+            let is_given = matches!(stream.slices, SlicesPlan::Given(_));
+            if is_given && read.reading == Reading::Complete && read.nothing_missing() {
+                ReadScopes::AllBut(Vec::new())
+            } else if read.covers_all && !read.slices.has_unread_without_scope {
                 ReadScopes::AllBut(std::mem::take(&mut read.slices.unread))
             } else {
                 ReadScopes::These(std::mem::take(&mut read.slices.read))

@@ -321,22 +321,22 @@ async fn none_or_two_ways_in_are_refused_with_what_to_set() {
         one
     };
 
-    assert_snapshot!(unusable(&simulator, "codearts_req", &none), @"codearts_req.yaml:29:5: source.auth.one_of: no way to log in is set: set CODEARTS_TOKEN, or CODEARTS_IAM_URL and CODEARTS_IAM_USER and CODEARTS_IAM_PASSWORD and CODEARTS_IAM_DOMAIN and CODEARTS_IAM_PROJECT, or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK");
+    assert_snapshot!(unusable(&simulator, "codearts_req", &none), @"codearts_req.yaml:30:5: source.auth.one_of: no way to log in is set: set CODEARTS_TOKEN, or CODEARTS_IAM_URL and CODEARTS_IAM_USER and CODEARTS_IAM_PASSWORD and CODEARTS_IAM_DOMAIN and CODEARTS_IAM_PROJECT, or HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK");
     let two = both(iam_user(&simulator), access_key(&simulator));
-    assert_snapshot!(unusable(&simulator, "codearts_req", &two), @"codearts_req.yaml:29:5: source.auth.one_of: 2 ways to log in are set (CODEARTS_IAM_URL and CODEARTS_IAM_USER and CODEARTS_IAM_PASSWORD and CODEARTS_IAM_DOMAIN and CODEARTS_IAM_PROJECT; HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK): unset all but one");
+    assert_snapshot!(unusable(&simulator, "codearts_req", &two), @"codearts_req.yaml:30:5: source.auth.one_of: 2 ways to log in are set (CODEARTS_IAM_URL and CODEARTS_IAM_USER and CODEARTS_IAM_PASSWORD and CODEARTS_IAM_DOMAIN and CODEARTS_IAM_PROJECT; HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK): unset all but one");
     let half =
         way(&[("CODEARTS_IAM_USER", "etl"), ("CODEARTS_IAM_PASSWORD", "simulated-password")]);
     assert_snapshot!(unusable(&simulator, "codearts_req", &half), @r"
-    codearts_req.yaml:31:9: source.auth.one_of.1: `iam_url` has no value, but the rest of this way to log in has: set CODEARTS_IAM_URL, or pass `--set iam_url=…`
-    codearts_req.yaml:31:9: source.auth.one_of.1: `iam_domain` has no value, but the rest of this way to log in has: set CODEARTS_IAM_DOMAIN, or pass `--set iam_domain=…`
-    codearts_req.yaml:31:9: source.auth.one_of.1: `iam_project` has no value, but the rest of this way to log in has: set CODEARTS_IAM_PROJECT, or pass `--set iam_project=…`
+    codearts_req.yaml:32:9: source.auth.one_of.1: `iam_url` has no value, but the rest of this way to log in has: set CODEARTS_IAM_URL, or pass `--set iam_url=…`
+    codearts_req.yaml:32:9: source.auth.one_of.1: `iam_domain` has no value, but the rest of this way to log in has: set CODEARTS_IAM_DOMAIN, or pass `--set iam_domain=…`
+    codearts_req.yaml:32:9: source.auth.one_of.1: `iam_project` has no value, but the rest of this way to log in has: set CODEARTS_IAM_PROJECT, or pass `--set iam_project=…`
     ");
-    assert_snapshot!(unusable(&simulator, "yandex_tracker", &none), @"yandex_tracker.yaml:30:5: source.auth.one_of: no way to log in is set: set YANDEX_TRACKER_TOKEN, or YANDEX_TRACKER_IAM_TOKEN, or YANDEX_TRACKER_PASSPORT_TOKEN, or YANDEX_TRACKER_SERVICE_ACCOUNT_KEY");
+    assert_snapshot!(unusable(&simulator, "yandex_tracker", &none), @"yandex_tracker.yaml:31:5: source.auth.one_of: no way to log in is set: set YANDEX_TRACKER_TOKEN, or YANDEX_TRACKER_IAM_TOKEN, or YANDEX_TRACKER_PASSPORT_TOKEN, or YANDEX_TRACKER_SERVICE_ACCOUNT_KEY");
     let two = both(passport_token(&simulator), way(&[("YANDEX_TRACKER_IAM_TOKEN", "t1.other")]));
-    assert_snapshot!(unusable(&simulator, "yandex_tracker", &two), @"yandex_tracker.yaml:30:5: source.auth.one_of: 2 ways to log in are set (YANDEX_TRACKER_IAM_TOKEN; YANDEX_TRACKER_PASSPORT_TOKEN): unset all but one");
+    assert_snapshot!(unusable(&simulator, "yandex_tracker", &two), @"yandex_tracker.yaml:31:5: source.auth.one_of: 2 ways to log in are set (YANDEX_TRACKER_IAM_TOKEN; YANDEX_TRACKER_PASSPORT_TOKEN): unset all but one");
     let no_key = way(&[("YANDEX_TRACKER_SERVICE_ACCOUNT_KEY", "{\"id\": \"half-a-key\"}")]);
-    assert_snapshot!(unusable(&simulator, "yandex_tracker", &no_key), @"yandex_tracker.yaml:34:83: source.auth.one_of.3.yandex_iam.exchange.service_account_key: this is not the JSON that `yc iam key create` writes, with `id`, `service_account_id`, `private_key`");
-    assert_snapshot!(unusable(&simulator, "jira_timesheet", &none), @"jira_timesheet.yaml:23:5: source.auth.one_of: no way to log in is set: set JIRA_TOKEN, or JIRA_USER and JIRA_PASSWORD");
+    assert_snapshot!(unusable(&simulator, "yandex_tracker", &no_key), @"yandex_tracker.yaml:35:83: source.auth.one_of.3.yandex_iam.exchange.service_account_key: this is not the JSON that `yc iam key create` writes, with `id`, `service_account_id`, `private_key`");
+    assert_snapshot!(unusable(&simulator, "jira_timesheet", &none), @"jira_timesheet.yaml:24:5: source.auth.one_of: no way to log in is set: set JIRA_TOKEN, or JIRA_USER and JIRA_PASSWORD");
 }
 
 // ---- No secret anywhere

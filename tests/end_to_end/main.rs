@@ -14,5 +14,6 @@ mod tables;
 mod spot;
 mod served;
 mod shipped;
+mod pulled;
 mod nightly;
 mod auth;

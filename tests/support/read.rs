@@ -9,8 +9,10 @@ use arrow::array::{Array, ArrayRef, AsArray as _};
 use arrow::datatypes::{
     DataType, Date32Type, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
+use arrow::ipc::reader::StreamReader;
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
 
 use super::table::{Cell, Column, Kind, Row, Table};
 
@@ -35,6 +37,48 @@ pub(crate) fn read_parquet(dir: &Path) -> Table {
         }
     }
     table.columns = fields.unwrap().iter().map(|it| column(it)).collect();
+    table
+}
+
+/// All rows of an Arrow IPC stream.
+#[track_caller]
+pub(crate) fn read_arrow(path: &Path) -> Table {
+    let reader = StreamReader::try_new(File::open(path).unwrap(), None).unwrap();
+    let columns = reader.schema().fields().iter().map(|it| column(it)).collect();
+    let mut table = Table { columns, rows: Vec::new() };
+    for batch in reader.map(Result::unwrap) {
+        for at in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|it| cell(it, at)).collect();
+            table.rows.push(Row { partition: String::new(), cells });
+        }
+    }
+    table
+}
+
+/// All rows of a file with one JSON object a line; the values of the columns `json` are any JSON, which
+/// is their text.
+#[track_caller]
+pub(crate) fn read_json_lines(path: &Path, columns: &[Column], json: &[&str]) -> Table {
+    let mut table = Table { columns: columns.to_vec(), rows: Vec::new() };
+    let wanted: Vec<_> = columns.iter().map(|it| it.name.as_str()).collect();
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let object: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        let names: Vec<_> = object.keys().map(String::as_str).collect();
+        assert_eq!(names, wanted, "the members of a line");
+        let cells = columns.iter().zip(object.values()).map(|(column, value)| match value {
+            Value::Null => Cell::Null,
+            value if json.contains(&column.name.as_str()) => value.to_string().as_str().into(),
+            Value::String(text) if column.kind == Kind::Text => text.as_str().into(),
+            Value::String(text) if matches!(column.kind, Kind::Date | Kind::Instant) => {
+                typed(column, &CsvField::Bare(text.clone()))
+            }
+            value if column.kind == Kind::Int => value.as_i64().map(Cell::Int).unwrap(),
+            value if column.kind == Kind::Float => value.as_f64().map(Cell::Float).unwrap(),
+            value if column.kind == Kind::Bool => value.as_bool().map(Cell::Bool).unwrap(),
+            other => panic!("`{}` is {:?}, not {other}", column.name, column.kind),
+        });
+        table.rows.push(Row { partition: String::new(), cells: cells.collect() });
+    }
     table
 }
 

@@ -183,6 +183,9 @@ fn window_placements<'a>(slices: &'a SlicesPlan, found: &mut Vec<&'a Placement>)
                 window_placements(part, found);
             }
         }
-        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => {}
+        SlicesPlan::Whole
+        | SlicesPlan::List { .. }
+        | SlicesPlan::Parent(_)
+        | SlicesPlan::Given(_) => {}
     }
 }

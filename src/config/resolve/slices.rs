@@ -1,5 +1,9 @@
 //! Into which slices a stream is cut.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::{Resolver, request::place as in_place, stream::Catalog, value};
 use crate::{
     config::{
@@ -47,7 +51,10 @@ impl Resolver<'_> {
             }
             SlicesSpec::Parent(parent) => {
                 scope.parent.extend(parent.bind.keys().cloned());
-                self.parent(&format!("{at}.parent"), parent, catalog).map(SlicesPlan::Parent)
+                let at = format!("{at}.parent");
+                let plan = self.parent(&at, parent, catalog);
+                let only = self.only(&at, parent, scope);
+                Some(only.map_or(SlicesPlan::Parent(plan?), SlicesPlan::Given))
             }
             SlicesSpec::Product(parts) => self
                 .slice_parts(&format!("{at}.product"), parts, catalog, scope)
@@ -86,7 +93,7 @@ impl Resolver<'_> {
         spec: &ParentSpec,
         catalog: &Catalog,
     ) -> Option<ParentPlan> {
-        let ParentSpec { stream, bind, batch } = spec;
+        let ParentSpec { stream, bind, batch, only: _ } = spec;
         let Some((_, columns)) = catalog.iter().find(|(name, _)| name == stream) else {
             let known: Vec<&str> = catalog.iter().map(|(name, _)| name.as_str()).collect();
             self.unknown(&format!("{at}.stream"), "stream", stream, &known);
@@ -121,6 +128,39 @@ impl Resolver<'_> {
             bind: bound,
             batch: *batch,
         })
+    }
+
+    /// The one parent that variables name, if they do.
+    fn only(
+        &mut self,
+        at: &str,
+        spec: &ParentSpec,
+        scope: &mut Scope,
+    ) -> Option<BTreeMap<String, Value>> {
+        let ParentSpec { bind, only, batch, .. } = spec;
+        if only.is_empty() {
+            return None;
+        }
+        if batch.is_some() {
+            self.problem(
+                format!("{at}.only"),
+                "one parent is no batch: leave one of them out",
+                None,
+            );
+        }
+        let known: Vec<&str> = bind.keys().map(String::as_str).collect();
+        let mut values = BTreeMap::new();
+        for (name, value) in only {
+            let at = format!("{at}.only.{name}");
+            if !bind.contains_key(name) {
+                self.unknown(&at, "bound value", name, &known);
+            }
+            let value = self.text(&at, value, Secrecy::Refused).unwrap_or_default();
+            values.insert(name.clone(), Value::String(value));
+        }
+        // What is read from a parent has to be there in both cases.
+        scope.unnamed.extend(bind.keys().filter(|it| !only.contains_key(*it)).cloned());
+        values.values().all(|it| it.as_str() != Some("")).then_some(values)
     }
 
     pub(super) fn window(&mut self, at: &str, spec: &WindowSpec) -> Option<WindowPlan> {

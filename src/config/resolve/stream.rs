@@ -86,7 +86,8 @@ impl Resolver<'_> {
             Some(slices) => self.slices(&format!("{at}.slices"), &slices, catalog, &mut scope),
             None => Some(SlicesPlan::Whole),
         };
-        let request = self.request(&format!("{at}.request"), request, &scope);
+        let always = scope.always();
+        let request = self.request(&format!("{at}.request"), request, &always);
         let records = self.records(&format!("{at}.records"), records);
         let explode = self.explode(&format!("{at}.explode"), explode);
         let paginate = match &paginate {
@@ -96,7 +97,7 @@ impl Resolver<'_> {
         if let (Some(paginate), Some(request)) = (&paginate, &request) {
             self.placements(&at, paginate, slices.as_ref(), request);
         }
-        let columns = self.columns(&format!("{at}.columns"), &columns, &scope);
+        let columns = self.columns(&format!("{at}.columns"), &columns, &always);
         let unknown_fields = match unknown_fields {
             UnknownFieldsSpec::Keep => UnknownFields::Keep,
             UnknownFieldsSpec::Ignore => UnknownFields::Ignore,

@@ -265,6 +265,9 @@ fn has_date_window(slices: &SlicesPlan) -> bool {
     match slices {
         SlicesPlan::Window(window) => window.format == WindowFormat::Date,
         SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => parts.iter().any(has_date_window),
-        SlicesPlan::Whole | SlicesPlan::List { .. } | SlicesPlan::Parent(_) => false,
+        SlicesPlan::Whole
+        | SlicesPlan::List { .. }
+        | SlicesPlan::Parent(_)
+        | SlicesPlan::Given(_) => false,
     }
 }

@@ -236,6 +236,11 @@ pub(in crate::config) struct ParentSpec {
     pub(in crate::config) bind: IndexMap<String, String>,
     /// Parents a slice; the bound values are lists then. For APIs that take a batch of ids.
     pub(in crate::config) batch: Option<usize>,
+    /// One parent that is known by variables, by the names of `bind`: where all of these have a value,
+    /// it is the only one, and the other stream is not read for it. Requests and columns read only
+    /// these names.
+    #[serde(default)]
+    pub(in crate::config) only: IndexMap<String, Scalar>,
 }
 
 /// What becomes of the rows of a parent to which access is lost.
