@@ -14,6 +14,7 @@
 //! neither do its children. What was there before stays as it was.
 
 mod bound;
+mod expect;
 mod feed;
 mod forecast;
 mod progress;

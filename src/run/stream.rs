@@ -1,7 +1,7 @@
 //! One stream of a run: read its slices, merge what came, publish it with its new state.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,6 +15,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::{
     Refresh, RunOptions,
     bound::{self, UnderWay},
+    expect::{self, Found},
     feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
@@ -26,7 +27,7 @@ use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, Stopwatch, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Deletes, Name, Plan, ReplaceScope, StreamPlan, WriteMode},
+    plan::{Deletes, Name, PartitionUnit, Plan, ReplaceScope, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
 
@@ -291,6 +292,7 @@ impl<'a> Run<'a> {
             });
         }
         self.guard(stream, &staged, rows_before)?;
+        self.expect(stream, &staged, rows_before, &read)?;
         // Nothing may get lost between the pages and the files.
         let accounted = staged.duplicates
             + staged.superseded
@@ -358,6 +360,34 @@ impl<'a> Run<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Stops what is not as the pipeline expects.
+    fn expect(
+        &self,
+        stream: &StreamPlan,
+        staged: &StagedStream,
+        rows_before: u64,
+        read: &Read,
+    ) -> Result<(), Error> {
+        let found = Found {
+            rows_before,
+            rows: staged.living,
+            rows_read: staged.read,
+            nulls: read.tally.nulls.clone(),
+            days: match stream.partition.unit {
+                PartitionUnit::Day => staged.rows_by_day(),
+                PartitionUnit::Hour | PartitionUnit::Month | PartitionUnit::Year => BTreeMap::new(),
+            },
+            today: self.options.now.with_timezone(&stream.partition.zone).date_naive(),
+            is_complete: read.reading == Reading::Complete,
+            is_part: self.options.extent() == state::Extent::Part,
+        };
+        let unmet = expect::unmet(&stream.expect, &found);
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unexpected { stream: stream.name.clone(), unmet })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'a Name, Outcome>> {
