@@ -1,5 +1,7 @@
 //! "Is yesterday complete?": what a pipeline expects of a stream, and a run that finds otherwise.
 
+#![expect(clippy::unwrap_used, reason = "a test's own server")]
+
 mod support;
 
 use std::sync::{

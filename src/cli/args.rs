@@ -106,6 +106,10 @@ pub struct RunArgs {
     /// Show what would be asked without asking; the same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
+    /// Leave what the run did as OpenMetrics in this file, for the textfile collector of Prometheus'
+    /// node exporter (`*.prom`); also where the run fails.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// Arguments of `plan`.

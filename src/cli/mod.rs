@@ -4,6 +4,7 @@ pub mod args;
 mod demo;
 mod export;
 mod logs;
+mod metrics;
 mod progress;
 pub mod report;
 mod simulate;

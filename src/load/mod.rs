@@ -65,6 +65,7 @@ pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
+pub use store::{check_file, replace_file};
 pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;

@@ -96,7 +96,7 @@ impl Read {
 
 impl<'a> Run<'a> {
     pub(super) async fn stream(&self, job: Job<'a>) -> StreamReport {
-        let span = info_span!("stream", name = %job.stream.name);
+        let span = info_span!("stream", stream = %job.stream.name);
         self.read_and_publish(job).instrument(span).await
     }
 
@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
         shared.children.clear();
 
         let mut report = report(stream, progress, &read);
+        report.cursor = state.as_ref().and_then(|it| it.cursor);
         report.seconds.reading = reading.as_secs_f64();
         let failure = failure(stream, &mut read, self.extractor.exhausted());
         let fatal = match failure {
@@ -308,13 +309,15 @@ impl<'a> Run<'a> {
             return Err(Error::Internal(message));
         }
 
-        if self.options.purpose == Purpose::Rehearse {
-            note_outcome(report, staged.outcome().map_err(Error::Write)?);
-            return Ok(StreamStatus::Planned);
-        }
         let mut new =
             state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
+        if self.options.purpose == Purpose::Rehearse {
+            note_outcome(report, staged.outcome().map_err(Error::Write)?);
+            report.cursor = new.cursor;
+            return Ok(StreamStatus::Planned);
+        }
         new.selection = Some(stream.selection());
+        let cursor = new.cursor;
         let stored = new
             .to_stored()
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
@@ -329,6 +332,7 @@ impl<'a> Run<'a> {
         let changed_partitions = changed.len();
         info!(rows, changed_partitions, files, bytes, removed_files, "published");
         note_outcome(report, published);
+        report.cursor = cursor;
         Ok(StreamStatus::Published)
     }
 
@@ -546,6 +550,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         marked: 0,
         redated: 0,
         rows: 0,
+        cursor: None,
         partitions: 0,
         changed_partitions: 0,
         changed: Vec::new(),
