@@ -57,7 +57,7 @@ pub(super) fn demo(
             RunOptions { refresh: Refresh::Full, ..RunOptions::new(export::run_id(now), now) };
         reports.push(exporter.export(&plan, &options)?);
     }
-    export::print(&reports, *json, stdout)?;
+    export::print(&reports, *json, global, stdout)?;
     if !*json {
         let dir = output.display();
         report::line(

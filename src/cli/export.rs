@@ -144,7 +144,7 @@ fn export_all(
             Ok(report) => reports.push(report),
             Err(err) => {
                 // What earlier pipelines did must not get lost behind the error of this one.
-                print(reports, args.json, stdout)?;
+                print(reports, args.json, global, stdout)?;
                 let left = jobs.map(|(plan, _)| plan.pipeline);
                 let err = match (err, purpose) {
                     (Error::Interrupted, Purpose::Rehearse) => Error::RehearsalInterrupted,
@@ -163,7 +163,7 @@ fn export_all(
             }
         }
     }
-    print(reports, args.json, stdout)?;
+    print(reports, args.json, global, stdout)?;
     Ok(exit_code(reports))
 }
 
@@ -204,6 +204,7 @@ impl Exporter {
 pub(super) fn print(
     reports: &[RunReport],
     json: bool,
+    global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<(), Error> {
     if json {
@@ -213,7 +214,7 @@ pub(super) fn print(
             report::line(stdout, format_args!("{text}"));
         }
     } else if !reports.is_empty() {
-        report::runs(stdout, reports);
+        report::runs(stdout, reports, global.columns);
     }
     let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
     let of_runs = reports.iter().filter_map(|it| it.error.as_ref());

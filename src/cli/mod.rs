@@ -5,6 +5,7 @@ mod demo;
 mod export;
 mod logs;
 mod metrics;
+mod manual;
 mod progress;
 pub mod report;
 mod simulate;
@@ -54,6 +55,8 @@ pub fn run(args: Args, stdout: &mut dyn Write) -> Result<u8, Error> {
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
         Command::Schema => schema(stdout),
+        Command::Completions(args) => manual::completions(&args, stdout),
+        Command::Man(args) => manual::man(&args, stdout),
         Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
     }
 }
@@ -106,7 +109,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
             ),
         };
         match summary {
-            Ok(summary) => report::summary(stdout, &label, &summary, &is_set),
+            Ok(summary) => report::summary(stdout, &label, &summary, global.columns, &is_set),
             Err(err) => {
                 report::error(&mut std::io::stderr().lock(), &Error::Config(err));
                 failed = Some(3);
