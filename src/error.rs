@@ -1,6 +1,6 @@
 //! The top-level error: a message, its cause, a hint, an exit code.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use thiserror::Error as ThisError;
 
@@ -163,6 +163,17 @@ pub enum Error {
         stream: Name,
         /// Rows that stand.
         rows: u64,
+    },
+    /// A stream is not as its pipeline expects.
+    #[error(
+        "stream `{stream}` is not as expected: {}; nothing of it is published",
+        .unmet.iter().map(Unmet::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Unexpected {
+        /// The stream.
+        stream: Name,
+        /// What is not.
+        unmet: Vec<Unmet>,
     },
     /// Where the files are depends on what is not known.
     #[error("where pipeline `{pipeline}` writes depends on variables that are not set")]
@@ -328,6 +339,24 @@ pub enum Error {
     Internal(String),
 }
 
+/// What is not as the pipeline expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// Where the pipeline file says so, for a person.
+    pub place: String,
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, expected, found } = self;
+        write!(f, "expected {expected}, found {found} ({place})")
+    }
+}
+
 impl Error {
     /// What to try, when there is one thing to try.
     pub fn hint(&self) -> Option<String> {
@@ -348,6 +377,7 @@ impl Error {
             Self::OtherSelection { .. } => Some("export it to an `--output` of its own, or make the dataset what is asked for now with `--full-refresh`".into()),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
+            Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
             Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
             Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),
@@ -406,6 +436,7 @@ impl Error {
             | Self::PullRejected { .. }
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }
+            | Self::Unexpected { .. }
             | Self::WouldBeEmpty { .. } => 5,
             Self::SomeSlices { .. } | Self::Budget { .. } | Self::Parent { left: true, .. } => 7,
             Self::Write(_)

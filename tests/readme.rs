@@ -43,6 +43,21 @@ fn the_example_pipeline_is_sound() {
 }
 
 #[test]
+fn what_the_example_may_expect_is_sound() {
+    let inputs = ["ACME_TOKEN", "ACME_PROJECT"].map(|it| (it.to_owned(), "a-value".to_owned()));
+    let text = readme();
+    let example = blocks(&text, "```yaml").remove(0);
+    let expectations = blocks(&text, "```yml");
+    assert_eq!(expectations.len(), 1);
+
+    let expecting =
+        example.replace("\ndestination:", &format!("{}\ndestination:", expectations[0]));
+    let plan = config::parse(&expecting, &Inputs::new(inputs)).unwrap();
+
+    assert_eq!(plan.streams[0].expect.max_nulls.len(), 2);
+}
+
+#[test]
 fn the_example_pipeline_is_that_of_the_console_sessions() {
     let text = readme();
 

@@ -3,13 +3,30 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+/// Heading of the options that say what is asked for.
+const READ: &str = "What is read";
+/// Heading of the options that say what is written, and where.
+const WRITTEN: &str = "What is written";
+/// Heading of the options that say how a run is told of.
+const SAID: &str = "What is said";
 
 use crate::plan::Name;
 
 /// Exports what issue trackers know about work to partitioned Parquet and CSV.
 #[derive(Debug, Parser)]
-#[command(name = "tracklake", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "tracklake",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Examples:
+  tracklake demo                        see what it does, without an account
+  tracklake list                        which pipelines there are, and what each needs
+  tracklake run yandex_tracker          export one
+  tracklake status yandex_tracker       how far it has got"
+)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -21,6 +38,7 @@ pub struct Args {
 
 /// What holds for every command.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// The directory in which pipelines are found by name.
     #[arg(long = "pipelines", global = true, value_name = "DIR", default_value = "pipelines")]
@@ -37,6 +55,9 @@ pub struct GlobalArgs {
     /// The clock of the run, instead of that of the machine; for replaying a run.
     #[arg(long, global = true, env = "TRACKLAKE_NOW", hide = true)]
     pub now: Option<DateTime<Utc>>,
+    /// Characters on a line of the terminal that stdout is; `None` where it is none.
+    #[arg(skip)]
+    pub columns: Option<u16>,
 }
 
 /// How logs are written.
@@ -52,8 +73,16 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Simulate the three APIs in this process, export them for real, and say how to query the result.
+    #[command(after_help = "Examples:
+  tracklake demo
+  tracklake demo --issues 5000 --output /tmp/demo")]
     Demo(DemoArgs),
     /// Export pipelines to files.
+    #[command(after_help = "Examples:
+  tracklake run yandex_tracker
+  tracklake run pipelines/acme_time.yaml --set zone=UTC --output /data/lake
+  tracklake run jira_timesheet --stream worklogs --since 2024-07-01 --until 2024-07-31
+  tracklake run yandex_tracker codearts_req --quiet --json --metrics-file /var/lib/tracklake.prom")]
     Run(RunArgs),
     /// Write rows of one stream to stdout or to a file, and change nothing else.
     ///
@@ -61,32 +90,35 @@ pub enum Command {
     /// that a run may be at work. Rows come in the order of arrival. Exits with 7 where records do
     /// not fit, after the rows of all others.
     #[command(
-        after_help = "Example: tracklake pull yandex_tracker worklogs --set issue=TEST-324 -o worklogs.csv"
+        after_help = "Examples:\n  tracklake pull yandex_tracker worklogs --set issue=TEST-324 -o worklogs.csv"
     )]
     Pull(PullArgs),
     /// Show the first rows of streams with their types, what does not fit, and the request.
     ///
     /// Asks for no more pages than it needs, and changes nothing.
-    #[command(after_help = "Example: tracklake preview yandex_tracker worklogs --since 7d")]
+    #[command(after_help = "Examples:\n  tracklake preview yandex_tracker worklogs --since 7d")]
     Preview(PreviewArgs),
     /// Show what a run would ask and what it could change, from the state on disk.
     ///
     /// Sends nothing, unless `--fetch` is given: then everything is read and merged as a run would, and
     /// nothing is published but the commit of a run that was killed while it published.
-    #[command(after_help = "Example: tracklake plan yandex_tracker --fetch")]
+    #[command(after_help = "Examples:\n  tracklake plan yandex_tracker --fetch")]
     Plan(PlanArgs),
     /// Show how far each stream has got, the last runs, and what is in quarantine.
     ///
     /// Needs no credentials and changes nothing; a run may be at work.
-    #[command(after_help = "Example: tracklake status jira_timesheet --output /data/lake")]
+    #[command(after_help = "Examples:\n  tracklake status jira_timesheet --output /data/lake")]
     Status(DatasetArgs),
     /// Compare the published files with their manifests, row by row.
     ///
     /// Needs no credentials and changes nothing. Exits with 0 where everything is as it was
     /// published, with 6 where something is not.
-    #[command(after_help = "Example: tracklake verify jira_timesheet --output /data/lake")]
+    #[command(after_help = "Examples:\n  tracklake verify jira_timesheet --output /data/lake")]
     Verify(DatasetArgs),
     /// Validate pipeline files without asking any server.
+    #[command(after_help = "Examples:
+  tracklake check yandex_tracker
+  tracklake check pipelines/acme_time.yaml --allow-unset")]
     Check(CheckArgs),
     /// List the pipelines found, their streams, and the variables that each needs.
     List,
@@ -95,18 +127,34 @@ pub enum Command {
     /// Prints `records`, `columns`, `write` and `partition_by` as a stream of a pipeline file has
     /// them. Comments say what was seen, and where a person must DECIDE. The pages are saved ones,
     /// or the first one of a stream whose request and log-in are in a pipeline file already.
-    #[command(after_help = "Example: tracklake infer --from page-1.json page-2.json")]
+    #[command(after_help = "Examples:\n  tracklake infer --from page-1.json page-2.json")]
     Infer(InferArgs),
     /// Write a commented pipeline file to start from.
     ///
     /// It passes `check` as it is. From a saved page its columns are proposed as by `infer`.
     #[command(
-        after_help = "Example: tracklake init acme_time --url https://time.example.com/api/entries --from page.json"
+        after_help = "Examples:\n  tracklake init acme_time --url https://time.example.com/api/entries --from page.json"
     )]
     Init(InitArgs),
     /// Print the JSON Schema of pipeline files, for editors.
+    #[command(after_help = "Examples:
+  tracklake schema > schema.json")]
     Schema,
+    /// Print a script that lets a shell complete command lines.
+    #[command(after_help = "Examples:
+  tracklake completions bash > ~/.local/share/bash-completion/completions/tracklake
+  tracklake completions zsh > ~/.zfunc/_tracklake
+  tracklake completions fish > ~/.config/fish/completions/tracklake.fish")]
+    Completions(CompletionsArgs),
+    /// Print the manual page of the program, or of one of its commands.
+    #[command(after_help = "Examples:
+  tracklake man > tracklake.1
+  tracklake man run > tracklake-run.1")]
+    Man(ManArgs),
     /// Serve the simulated APIs until interrupted.
+    #[command(after_help = "Examples:
+  tracklake simulate --issues 1000 --today 2024-07-25
+  tracklake simulate --listen 127.0.0.1:9000 --page-cap 50")]
     Simulate(SimulateArgs),
 }
 
@@ -136,6 +184,10 @@ pub struct RunArgs {
     /// Show what would be asked without asking; the same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
+    /// Leave what the run did as OpenMetrics in this file, for the textfile collector of Prometheus'
+    /// node exporter (`*.prom`); also where the run fails.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = SAID)]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// Arguments of `plan`.
@@ -156,36 +208,36 @@ pub struct JobArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
     /// Publish only this stream; may be repeated. Its parents are read, too.
-    #[arg(long = "stream", value_name = "STREAM")]
+    #[arg(long = "stream", value_name = "STREAM", help_heading = READ)]
     pub streams: Vec<String>,
     /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = READ)]
     pub since: Option<String>,
     /// End windows here: a date (which is still read), an instant, or a length of time back.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = READ)]
     pub until: Option<String>,
     /// Read everything, not only what changed; what the source no longer has is removed, under the
     /// guard against mass deletion.
-    #[arg(long)]
+    #[arg(long, help_heading = READ)]
     pub full_refresh: bool,
     /// Write every file anew, so that all of them have the columns of the pipeline as it is now.
-    #[arg(long)]
+    #[arg(long, help_heading = WRITTEN)]
     pub rewrite: bool,
     /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Where the files go, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = WRITTEN)]
     pub output: Option<PathBuf>,
     /// Write only this format; may be repeated.
-    #[arg(long = "format", value_name = "FORMAT")]
+    #[arg(long = "format", value_name = "FORMAT", help_heading = WRITTEN)]
     pub formats: Vec<FormatArg>,
     /// Mebibytes for the rows of all streams together: a third for those that wait for the end,
     /// before these go to temporary files, the rest for what is being read or encoded.
     #[arg(long, value_name = "MB", default_value_t = 128)]
     pub memory_mb: usize,
     /// Print the report as JSON, one pipeline a line.
-    #[arg(long)]
+    #[arg(long, help_heading = SAID)]
     pub json: bool,
 }
 
@@ -374,6 +426,48 @@ pub struct SimulateArgs {
     pub page_cap: Option<usize>,
 }
 
+/// Arguments of `completions`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: ShellArg,
+}
+
+/// A shell on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShellArg {
+    /// Bourne-again shell.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// Friendly interactive shell.
+    Fish,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// The command; the program itself where none is named.
+    #[arg(value_parser = command_name)]
+    pub command: Option<String>,
+}
+
+/// The command line as a description, for completions and manual pages.
+pub(super) fn description() -> clap::Command {
+    Args::command()
+}
+
+/// A command that there is.
+fn command_name(text: &str) -> Result<String, String> {
+    let description = description();
+    let mut names = description.get_subcommands().map(clap::Command::get_name);
+    if names.any(|it| it == text) {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<&str> = description.get_subcommands().map(clap::Command::get_name).collect();
+    Err(format!("there are `{}`", known.join("`, `")))
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -381,8 +475,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -393,13 +485,18 @@ mod tests {
     #[test]
     fn the_examples_of_help_texts_are_commands() {
         let command = Args::command();
-        let helps = command.get_subcommands().filter_map(|it| it.get_after_help());
-        let examples: Vec<String> = helps.map(ToString::to_string).collect();
-
-        assert!(examples.len() >= 2, "{examples:?}");
-        for example in examples {
-            let typed = example.strip_prefix("Example: ").unwrap();
-            Args::try_parse_from(typed.split(' ')).unwrap();
+        let without = ["list"];
+        for it in command.get_subcommands().chain([&command]) {
+            let Some(help) = it.get_after_help().map(ToString::to_string) else {
+                assert!(without.contains(&it.get_name()), "`{}` has no example", it.get_name());
+                continue;
+            };
+            let examples = help.strip_prefix("Examples:\n").unwrap();
+            for example in examples.lines() {
+                let typed = example.split(" > ").next().unwrap();
+                let typed = typed.trim().split("   ").next().unwrap();
+                Args::try_parse_from(typed.split(' ')).unwrap();
+            }
         }
     }
 }

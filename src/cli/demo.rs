@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{self, Inputs},
     error::Error,
-    plan::GuardPlan,
+    plan::{ExpectPlan, GuardPlan},
     run::{Refresh, RunOptions},
     sim::{SimOptions, Simulator},
 };
@@ -51,12 +51,13 @@ pub(super) fn demo(
         for stream in &mut plan.streams {
             // A demo with other data than the last one replaces it, whatever goes.
             stream.guard = GuardPlan { max_delete_ratio: 1.0, may_be_empty: true, ..stream.guard };
+            stream.expect = ExpectPlan::default();
         }
         let options =
             RunOptions { refresh: Refresh::Full, ..RunOptions::new(export::run_id(now), now) };
         reports.push(exporter.export(&plan, &options)?);
     }
-    export::print(&reports, *json, stdout)?;
+    export::print(&reports, *json, global, stdout)?;
     if !*json {
         let dir = output.display();
         report::line(

@@ -1,20 +1,24 @@
 //! `run` and `plan`: export pipelines, one after the other, or say what that would do.
 
-use std::io::{IsTerminal as _, Write};
+use std::{
+    io::{IsTerminal as _, Write},
+    path::Path,
+};
 
 use tokio::runtime::Runtime;
 
 use super::{
     Stops,
     args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
-    clock, inputs, load,
+    clock, find, inputs, load,
+    metrics::{self, Ended},
     progress::{self, Bars},
     report, runtime,
 };
 use crate::{
     config,
     error::Error,
-    load::{Purpose, Rewrite},
+    load::{Purpose, Rewrite, check_file, replace_file},
     plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan, WindowStart},
     run::{self, Progress, Refresh, RunOptions, RunReport},
 };
@@ -24,11 +28,45 @@ pub(super) fn run(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
-    let RunArgs { job, dry_run } = args;
+    let RunArgs { job, dry_run, metrics_file } = args;
     if *dry_run {
         return show(job, global, stdout);
     }
-    export_all(job, Purpose::Publish, global, stdout)
+    let mut reports = Vec::new();
+    let Some(file) = metrics_file else {
+        return export_all(job, Purpose::Publish, global, stdout, &mut reports);
+    };
+    // Whoever watches runs by this file would otherwise find out last.
+    check_file(file).map_err(Error::Write)?;
+    let result = export_all(job, Purpose::Publish, global, stdout, &mut reports);
+    let code = result.as_ref().map_or_else(Error::exit_code, |code| *code);
+    // Pipelines are run in the order in which they are named.
+    let unfinished = job.pipelines.iter().skip(reports.len()).map(|it| pipeline_name(it, global));
+    let ended = reports.iter().map(Ended::of).chain(unfinished.map(|pipeline| Ended {
+        pipeline,
+        exit_code: code,
+        report: None,
+    }));
+    let known = std::fs::read_to_string(file).unwrap_or_default();
+    let text = metrics::render(&ended.collect::<Vec<_>>(), &known);
+    match (result, replace_file(file, text.as_bytes())) {
+        (result, Ok(())) => result,
+        (Ok(code), Err(err)) if worse(code, 6) == 6 => Err(Error::Write(err)),
+        (result, Err(err)) => {
+            report::error(&mut std::io::stderr().lock(), &Error::Write(err));
+            result
+        }
+    }
+}
+
+/// What a pipeline is called, also where its file cannot be used.
+fn pipeline_name(typed: &str, global: &GlobalArgs) -> String {
+    let summary = match find(typed, global) {
+        Ok(Some(path)) => config::summarize(&path).ok(),
+        Ok(None) | Err(_) => None,
+    };
+    let stem = || Path::new(typed).file_stem().map(|it| it.to_string_lossy().into_owned());
+    summary.map(|it| it.pipeline).or_else(stem).unwrap_or_else(|| typed.to_owned())
 }
 
 pub(super) fn plan(
@@ -38,7 +76,7 @@ pub(super) fn plan(
 ) -> Result<u8, Error> {
     let PlanArgs { job, fetch } = args;
     if *fetch {
-        export_all(job, Purpose::Rehearse, global, stdout)
+        export_all(job, Purpose::Rehearse, global, stdout, &mut Vec::new())
     } else {
         show(job, global, stdout)
     }
@@ -94,9 +132,9 @@ fn export_all(
     purpose: Purpose,
     global: &GlobalArgs,
     stdout: &mut dyn Write,
+    reports: &mut Vec<RunReport>,
 ) -> Result<u8, Error> {
     let exporter = Exporter::new(global)?;
-    let mut reports = Vec::new();
     let mut jobs = jobs(args, purpose, global)?.into_iter();
     while let Some((plan, options)) = jobs.next() {
         // A pipeline that waits for others starts when they are done.
@@ -106,7 +144,7 @@ fn export_all(
             Ok(report) => reports.push(report),
             Err(err) => {
                 // What earlier pipelines did must not get lost behind the error of this one.
-                print(&reports, args.json, stdout)?;
+                print(reports, args.json, global, stdout)?;
                 let left = jobs.map(|(plan, _)| plan.pipeline);
                 let err = match (err, purpose) {
                     (Error::Interrupted, Purpose::Rehearse) => Error::RehearsalInterrupted,
@@ -125,8 +163,8 @@ fn export_all(
             }
         }
     }
-    print(&reports, args.json, stdout)?;
-    Ok(exit_code(&reports))
+    print(reports, args.json, global, stdout)?;
+    Ok(exit_code(reports))
 }
 
 /// Runs pipelines one after the other, until one of them or the user stops it.
@@ -166,6 +204,7 @@ impl Exporter {
 pub(super) fn print(
     reports: &[RunReport],
     json: bool,
+    global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<(), Error> {
     if json {
@@ -175,7 +214,7 @@ pub(super) fn print(
             report::line(stdout, format_args!("{text}"));
         }
     } else if !reports.is_empty() {
-        report::runs(stdout, reports);
+        report::runs(stdout, reports, global.columns);
     }
     let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
     let of_runs = reports.iter().filter_map(|it| it.error.as_ref());

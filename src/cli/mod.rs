@@ -6,6 +6,8 @@ mod export;
 mod infer;
 mod init;
 mod logs;
+mod manual;
+mod metrics;
 mod preview;
 mod progress;
 mod pull;
@@ -63,6 +65,8 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Infer(args) => infer::infer(&args, &global, stdout),
         Command::Init(args) => init::init(&args, &global, stdout),
         Command::Schema => schema(stdout),
+        Command::Completions(args) => manual::completions(&args, stdout),
+        Command::Man(args) => manual::man(&args, stdout),
         Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
     }
 }
@@ -115,7 +119,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
             ),
         };
         match summary {
-            Ok(summary) => report::summary(stdout, &label, &summary, &is_set),
+            Ok(summary) => report::summary(stdout, &label, &summary, global.columns, &is_set),
             Err(err) => {
                 report::error(&mut std::io::stderr().lock(), &Error::Config(err));
                 failed = Some(3);

@@ -58,7 +58,7 @@ pub(super) fn preview(
         Some(name) => vec![stream(&plan, name)?],
         None => plan.streams.iter().collect(),
     };
-    let width = Width::of_terminal();
+    let width = Width::new(global.columns, std::env::var("COLUMNS").ok().as_deref());
     let (mut code, mut failed) = (0, None);
     for (at, stream) in streams.into_iter().enumerate() {
         if at > 0 {

@@ -29,7 +29,7 @@ pub(super) async fn draw(progress: &Progress, bars: Bars) {
         return std::future::pending().await;
     }
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("  {prefix:14} {bar:20} {msg}")
+    let style = ProgressStyle::with_template("  {prefix:14} {bar:10} {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let drawn: Vec<(ProgressBar, &StreamProgress)> = progress
         .streams
@@ -59,7 +59,13 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
     let rate = rows as f64 / elapsed;
     let retries = count(&stream.source.retries);
     let waits = stream.source.retry.total().as_secs();
-    let mut text = format!(
+    let mut text = String::new();
+    // A narrow terminal cuts the end off, and what is waited for says most.
+    if let Some(until) = resumes_at(count(&stream.source.resumes_at)) {
+        let _ = write!(text, "rate limit: resumes at {} UTC  ", until.format("%H:%M:%S"));
+    }
+    let _ = write!(
+        text,
         "{}/{} slices  {rows} rows  {rate:.0}/s  {}",
         count(&stream.slices_done),
         count(&stream.slices),
@@ -67,9 +73,6 @@ fn update(bar: &ProgressBar, stream: &StreamProgress) {
     );
     if retries > 0 {
         let _ = write!(text, "  {retries} retries, {waits} s waited");
-    }
-    if let Some(until) = resumes_at(count(&stream.source.resumes_at)) {
-        let _ = write!(text, "  rate limit: resumes at {} UTC", until.format("%H:%M:%S"));
     }
     if stream.is_done.load(Relaxed) {
         text.push_str("  done");

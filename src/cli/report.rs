@@ -3,7 +3,7 @@
 use std::{error::Error as _, fmt, io::Write};
 
 use chrono::SecondsFormat;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table, presets::NOTHING};
 
 use crate::{
     config::{ConfigError, Problem, Summary},
@@ -59,7 +59,7 @@ fn problem(out: &mut dyn Write, path: &str, text: &str, problem: &Problem) {
 }
 
 /// Prints the closing table of one or several runs, and what a person should look at.
-pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
+pub fn runs(out: &mut dyn Write, reports: &[RunReport], columns: Option<u16>) {
     const HEADER: [&str; 10] = [
         "stream",
         "status",
@@ -72,7 +72,7 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
         "rejected",
         "time",
     ];
-    let mut table = plain_table();
+    let mut table = plain_table(columns);
     table.set_header(HEADER);
     let mut total = [0; 6];
     for report in reports {
@@ -97,7 +97,7 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
     let seconds: f64 = reports.iter().map(|it| it.seconds).sum();
     table.add_row(row("total".into(), "", total, rejected, format!("{seconds:.1} s")));
     self::table(out, &mut table, 2..HEADER.len());
-    times(out, reports);
+    times(out, reports, columns);
     for report in reports {
         for Unapplied { stream, run } in &report.finished_commits {
             let pipeline = &report.pipeline;
@@ -121,10 +121,10 @@ pub fn runs(out: &mut dyn Write, reports: &[RunReport]) {
 }
 
 /// Prints where the time of each stream went.
-fn times(out: &mut dyn Write, reports: &[RunReport]) {
+fn times(out: &mut dyn Write, reports: &[RunReport], columns: Option<u16>) {
     const HEADER: [&str; 8] =
         ["stream", "wait", "fetch", "decode", "partition", "encode", "publish", "bounded by"];
-    let mut table = plain_table();
+    let mut table = plain_table(columns);
     table.set_header(HEADER);
     for report in reports {
         for stream in &report.streams {
@@ -373,14 +373,20 @@ fn asked(stream: &StreamForecast) -> String {
 }
 
 /// Prints what a pipeline has and needs.
-pub fn summary(out: &mut dyn Write, file: &str, summary: &Summary, is_set: &dyn Fn(&str) -> bool) {
+pub fn summary(
+    out: &mut dyn Write,
+    file: &str,
+    summary: &Summary,
+    columns: Option<u16>,
+    is_set: &dyn Fn(&str) -> bool,
+) {
     line(out, format_args!("{} ({file})", summary.pipeline));
     if let Some(description) = &summary.description {
         line(out, format_args!("  {description}"));
     }
     let streams: Vec<&str> = summary.streams.iter().map(|(name, _)| name.as_str()).collect();
     line(out, format_args!("  streams: {}", streams.join(", ")));
-    let mut table = plain_table();
+    let mut table = plain_table(columns);
     for var in &summary.vars {
         let env = var.env.as_deref().unwrap_or("-");
         let state = match (is_set(env), &var.default) {
@@ -396,27 +402,61 @@ pub fn summary(out: &mut dyn Write, file: &str, summary: &Summary, is_set: &dyn 
             var.description.clone().unwrap_or_default(),
         ]);
     }
-    for row in table.lines() {
-        line(out, format_args!("    {}", row.trim_end()));
-    }
+    indented(out, "    ", &table);
 }
 
-/// Prints a table whose columns `numbers` are numbers.
+/// Prints a table whose columns `numbers` are numbers; row by row where the terminal is too narrow for it.
 pub(super) fn table(out: &mut dyn Write, table: &mut Table, numbers: std::ops::Range<usize>) {
     for column in numbers {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for row in table.lines() {
-        line(out, format_args!("{}", row.trim_end()));
+    indented(out, "", table);
+}
+
+fn indented(out: &mut dyn Write, indent: &str, table: &Table) {
+    let lines: Vec<String> = table.lines().map(|it| format!("{indent}{}", it.trim_end())).collect();
+    let widest = lines.iter().map(|it| it.chars().count()).max().unwrap_or(0);
+    if table.width().is_some_and(|it| widest > usize::from(it)) {
+        return records(out, indent, table);
+    }
+    for text in lines {
+        line(out, format_args!("{text}"));
     }
 }
 
-/// A table without borders that is as wide as its content, so that it can be cut and pasted.
-pub(super) fn plain_table() -> Table {
+/// Prints a table with a line a cell.
+///
+/// ```text
+/// acme_time.entries
+///   status      published
+///   slices      13
+/// ```
+fn records(out: &mut dyn Write, indent: &str, table: &Table) {
+    let cells = |row: &Row| row.cell_iter().map(Cell::content).collect::<Vec<_>>();
+    let header = table.header().map(cells).unwrap_or_default();
+    let widest = header.iter().map(|it| it.chars().count()).max().map_or(0, |it| it + 2);
+    for row in table.row_iter().map(cells) {
+        for (i, cell) in row.iter().enumerate().filter(|(_, it)| !it.trim().is_empty()) {
+            let name = header.get(i).map_or("", String::as_str);
+            let cell = cell.trim();
+            match i {
+                0 => line(out, format_args!("{indent}{cell}")),
+                _ => line(out, format_args!("{indent}  {name:widest$}{cell}")),
+            }
+        }
+    }
+}
+
+/// A table without borders that is as wide as its content, so that it can be cut and pasted, for a terminal
+/// that is so wide.
+pub(super) fn plain_table(columns: Option<u16>) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(columns) = columns {
+        table.set_width(columns);
+    }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -457,6 +497,37 @@ pub fn line(out: &mut dyn Write, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A table of two columns as it is printed on a terminal.
+    fn printed(columns: Option<u16>) -> String {
+        let mut table = plain_table(columns);
+        table.set_header(["stream", "partitions"]);
+        table.add_row(["acme.entries", "7"]).add_row(["acme.users", "12"]).add_row(["total", ""]);
+        let mut out = Vec::new();
+        super::table(&mut out, &mut table, 1..2);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_that_is_wider_than_the_terminal_is_printed_line_by_line() {
+        let wide = printed(None);
+        insta::assert_snapshot!(wide, @"
+         stream        partitions
+         acme.entries           7
+         acme.users            12
+         total
+        ");
+        let width = wide.lines().map(str::len).max().unwrap();
+        let columns = u16::try_from(width).unwrap();
+        assert_eq!(printed(Some(columns)), wide);
+        insta::assert_snapshot!(printed(Some(columns - 1)), @"
+        acme.entries
+          partitions  7
+        acme.users
+          partitions  12
+        total
+        ");
+    }
 
     #[test]
     fn sizes_have_a_unit_that_fits() {

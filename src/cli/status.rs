@@ -51,7 +51,7 @@ pub(super) fn status(
             report::line(stdout, format_args!("{object}"));
         } else if let Some(status) = status {
             report::line(stdout, format_args!("{pipeline} in `{}`", path.display()));
-            status.print(stdout);
+            status.print(stdout, global.columns);
         } else {
             let path = path.display();
             report::line(
@@ -195,13 +195,13 @@ impl Status {
         })
     }
 
-    fn print(&self, out: &mut dyn Write) {
-        self.print_streams(out);
+    fn print(&self, out: &mut dyn Write, columns: Option<u16>) {
+        self.print_streams(out, columns);
         for stream in &self.streams {
             stream.notes(out);
         }
         if !self.runs.is_empty() {
-            self.print_runs(out);
+            self.print_runs(out, columns);
         }
         if let Some(resumable) = self.resumable.as_ref().filter(|_| self.holder.is_none()) {
             resumable.print(out);
@@ -211,8 +211,8 @@ impl Status {
         }
     }
 
-    fn print_streams(&self, out: &mut dyn Write) {
-        let mut table = report::plain_table();
+    fn print_streams(&self, out: &mut dyn Write, columns: Option<u16>) {
+        let mut table = report::plain_table(columns);
         table.set_header([
             "stream",
             "rows",
@@ -247,9 +247,9 @@ impl Status {
         report::table(out, &mut table, 1..5);
     }
 
-    fn print_runs(&self, out: &mut dyn Write) {
+    fn print_runs(&self, out: &mut dyn Write, columns: Option<u16>) {
         report::line(out, format_args!("last runs:"));
-        let mut table = report::plain_table();
+        let mut table = report::plain_table(columns);
         table.set_header(["time", "exit", "rows read", "rows", "seconds", "run"]);
         for (run, report) in &self.runs {
             let text = |key: &str| match &report[key] {

@@ -1,5 +1,4 @@
-//! A table of columns and first values that is never wider than the terminal; pure, but for asking how
-//! wide that is.
+//! A table of columns and first values that is never wider than the terminal; pure.
 //!
 //! ```text
 //! wide     column | type | nulls | row 1 | row 2 | … as many rows as fit
@@ -20,11 +19,11 @@ const NARROW: usize = 60;
 pub(super) struct Width(usize);
 
 impl Width {
-    /// Of the terminal, or of what `COLUMNS` says; 80 where nobody knows.
-    pub(super) fn of_terminal() -> Self {
-        let columns = std::env::var("COLUMNS").ok().and_then(|it| it.parse().ok());
-        let asked = || terminal_size::terminal_size().map(|(it, _)| usize::from(it.0));
-        Self(columns.or_else(asked).filter(|it| *it >= 20).unwrap_or(80))
+    /// Of a terminal, or of what `COLUMNS` says; 80 where nobody knows.
+    pub(super) fn new(terminal: Option<u16>, variable: Option<&str>) -> Self {
+        let variable = variable.and_then(|it| it.parse().ok());
+        let width = variable.or(terminal.map(usize::from));
+        Self(width.filter(|it| *it >= 20).unwrap_or(80))
     }
 }
 

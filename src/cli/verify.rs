@@ -50,7 +50,7 @@ pub(super) fn verify(
     if !args.json {
         let all =
             || verified.iter().flat_map(|(pipeline, it)| it.iter().map(move |it| (pipeline, it)));
-        let mut table = report::plain_table();
+        let mut table = report::plain_table(global.columns);
         table.set_header(["stream", "files", "rows", "problems"]);
         for (pipeline, stream) in all() {
             let VerifiedStream { stream: name, is_published, files, rows, problems, .. } = stream;

@@ -13,9 +13,13 @@
 //! the next one starts with [`recover`], which does 3 to 5 again, and each of them may be done
 //! twice. A record that cannot be understood stops the run, and nothing is removed.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::datatypes::{Schema, SchemaRef};
+use chrono::NaiveDate;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +240,19 @@ impl StagedStream {
     /// What [`publish`](Self::publish) would make visible.
     pub fn outcome(&self) -> Result<Published, WriteError> {
         Ok(self.outcome_of(&self.record()?))
+    }
+
+    /// The rows of each partition of a day, once it is published; those marked as gone count, too.
+    pub fn rows_by_day(&self) -> BTreeMap<NaiveDate, u64> {
+        let mut days = BTreeMap::new();
+        // Whatever is written of a row, one of the trees is read back.
+        for file in self.manifest.standing() {
+            let number = file.partition.number().and_then(|it| i32::try_from(it).ok());
+            if let Some(day) = number.and_then(NaiveDate::from_epoch_days) {
+                *days.entry(day).or_default() += file.rows;
+            }
+        }
+        days
     }
 
     fn outcome_of(&self, record: &Record) -> Published {

@@ -69,7 +69,7 @@ pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
-pub use store::NewFile;
+pub use store::{NewFile, check_file, replace_file};
 pub use verify::{Damage, FileProblem, VerifiedStream};
 
 use store::StagingFile;

@@ -45,6 +45,33 @@ pub(super) enum EntryKind {
     File,
 }
 
+/// Writes a small file beside the datasets whole, in a directory that is there: a reader finds its old content or
+/// its new one. Until then it has `.new` at its end.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), WriteError> {
+    let (store, name) = beside(path)?;
+    store.replace(&name, content)
+}
+
+/// Finds out whether [`replace_file`] may write there, before there is something to write.
+pub fn check_file(path: &Path) -> Result<(), WriteError> {
+    beside(path).map(|_| ())
+}
+
+/// The directory of a file, and its name there.
+fn beside(path: &Path) -> Result<(Store, String), WriteError> {
+    let refused = |kind| io_error("write", path)(io::Error::from(kind));
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let store = Store::existing(parent)?;
+    let store =
+        store.ok_or_else(|| io_error("open directory", parent)(io::ErrorKind::NotFound.into()))?;
+    let name = path.file_name().and_then(|it| it.to_str());
+    let name = name.ok_or_else(|| refused(io::ErrorKind::InvalidFilename))?;
+    match store.absolute(name)? {
+        it if it.is_dir() => Err(refused(io::ErrorKind::IsADirectory)),
+        _ => Ok((store, name.to_owned())),
+    }
+}
+
 impl Store {
     /// Opens a directory, which is created where it is missing. It may be a link to one.
     pub(super) fn open(path: &Path) -> Result<Self, WriteError> {

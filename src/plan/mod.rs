@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod column;
+pub mod expect;
 pub mod facts;
 pub mod name;
 pub mod path;
@@ -30,6 +31,7 @@ pub use column::{
     Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
     InstantFormat, UnknownFields, arrow_schema, dataset_schema,
 };
+pub use expect::{DaysPlan, ExpectPlan, Expected};
 pub use facts::{PageFacts, SliceContext};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, JsonPath};

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::{ColumnPlan, JsonPath, Name, ResponseRule, Template, UnknownFields};
+use super::{ColumnPlan, ExpectPlan, JsonPath, Name, ResponseRule, Template, UnknownFields};
 
 /// One named sequence of records and where it ends up.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,8 @@ pub struct StreamPlan {
     pub deletes: Deletes,
     /// What stops a run from removing rows by mistake.
     pub guard: GuardPlan,
+    /// What is normal for the stream.
+    pub expect: ExpectPlan,
     /// Into which directories rows go.
     pub partition: PartitionPlan,
     /// Rules for responses of this stream, tried before those of the source.

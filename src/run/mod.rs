@@ -14,6 +14,7 @@
 //! neither do its children. What was there before stays as it was.
 
 mod bound;
+mod expect;
 mod feed;
 mod forecast;
 mod progress;
@@ -150,7 +151,7 @@ pub async fn run(
     progress: &Progress,
     shutdown: impl Future<Output = ()>,
 ) -> Result<RunReport, Error> {
-    let span = info_span!("run", id = %options.run, pipeline = %plan.pipeline);
+    let span = info_span!("run", run = %options.run, pipeline = %plan.pipeline);
     let work = async {
         let started = Instant::now();
         let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;

@@ -65,6 +65,8 @@ pub(super) struct Shared {
     cursor: Option<Name>,
     /// The first slice for which anything was asked.
     pub(super) asked: Arc<OnceLock<Slice>>,
+    /// Columns whose nulls are counted.
+    watched: Vec<Name>,
 }
 
 impl Shared {
@@ -90,6 +92,7 @@ impl Shared {
             held_bytes,
             cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
             asked: Arc::default(),
+            watched: stream.expect.max_nulls.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
 
@@ -161,6 +164,8 @@ pub(super) struct Tally {
     /// no key to tell them from those that stand.
     pub(super) held_back: u64,
     pub(super) largest_cursor: Option<DateTime<Utc>>,
+    /// Nulls in the columns that the stream has expectations about.
+    pub(super) nulls: Vec<u64>,
 }
 
 impl WriterQueue {
@@ -230,6 +235,13 @@ fn largest(batch: &RecordBatch, column: &Name) -> Option<DateTime<Utc>> {
         }
         _ => None,
     }
+}
+
+/// The nulls in each of `columns`.
+fn nulls(batch: &RecordBatch, columns: &[Name]) -> Vec<u64> {
+    let nulls =
+        |it: &Name| batch.column_by_name(it.as_str()).map_or(0, |it| it.null_count() as u64);
+    columns.iter().map(nulls).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -320,7 +332,7 @@ impl<'a> SliceReader<'a> {
         progress.rejected.fetch_add(rejects.len() as u64, Relaxed);
         self.rejected.fetch_add(rejects.len() as u64, Relaxed);
         let cursor = self.shared.cursor.as_ref().and_then(|it| largest(&batch, it));
-        self.count(notices, &rejects, cursor);
+        self.count(notices, &rejects, cursor, &nulls(&batch, &self.shared.watched));
         for child in &self.shared.children {
             child.send(&batch);
         }
@@ -330,7 +342,13 @@ impl<'a> SliceReader<'a> {
         progress.writer.time(writer.push(page)).await
     }
 
-    fn count(&self, notices: Notices, rejects: &[Reject], cursor: Option<DateTime<Utc>>) {
+    fn count(
+        &self,
+        notices: Notices,
+        rejects: &[Reject],
+        cursor: Option<DateTime<Utc>>,
+        nulls: &[u64],
+    ) {
         let mut tally = lock(&self.shared.tally);
         let Notices { gaps, folds, duplicate_keys, dropped_empty } = notices;
         tally.notices.gaps += gaps;
@@ -339,6 +357,8 @@ impl<'a> SliceReader<'a> {
         tally.notices.dropped_empty += dropped_empty;
         tally.rejected += rejects.len() as u64;
         tally.largest_cursor = tally.largest_cursor.max(cursor);
+        tally.nulls.resize(nulls.len(), 0);
+        tally.nulls.iter_mut().zip(nulls).for_each(|(all, page)| *all += page);
         if let (None, Some(reject)) = (&tally.first_reject, rejects.first()) {
             let column = reject.column.as_ref().map(|it| format!("column `{it}`: "));
             tally.first_reject = Some(format!("{}{}", column.unwrap_or_default(), reject.reason));

@@ -82,6 +82,9 @@ pub struct StreamReport {
     pub redated: u64,
     /// Rows of the dataset.
     pub rows: u64,
+    /// How far the stream has got, once this is published: the largest value of its cursor column, or how far
+    /// its parents were followed. Of a stream that failed, how far the last run got.
+    pub cursor: Option<DateTime<Utc>>,
     /// Partitions of the dataset.
     pub partitions: u64,
     /// Partitions whose files were written.

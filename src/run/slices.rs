@@ -144,7 +144,7 @@ impl SliceLoop<'_> {
             }
             while active.len() < *at_once {
                 let Some(slice) = waiting.pop_front() else { break };
-                let span = info_span!("slice", id = %slice.id);
+                let span = info_span!("slice", slice = %slice.id);
                 active.push(progress.under_way.time(self.slice(slice)).instrument(span));
             }
             if active.is_empty() && parents.is_none() {

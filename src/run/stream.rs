@@ -1,7 +1,7 @@
 //! One stream of a run: read its slices, merge what came, publish it with its new state.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,6 +15,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::{
     Refresh, RunOptions,
     bound::{self, UnderWay},
+    expect::{self, Found},
     feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
@@ -26,7 +27,7 @@ use crate::{
     error::{Error, chain},
     extract::{Exhausted, Extractor, Horizon, Stopwatch, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Deletes, Name, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
+    plan::{Deletes, Name, PartitionUnit, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
 
@@ -95,7 +96,7 @@ impl Read {
 
 impl<'a> Run<'a> {
     pub(super) async fn stream(&self, job: Job<'a>) -> StreamReport {
-        let span = info_span!("stream", name = %job.stream.name);
+        let span = info_span!("stream", stream = %job.stream.name);
         self.read_and_publish(job).instrument(span).await
     }
 
@@ -131,6 +132,7 @@ impl<'a> Run<'a> {
         shared.children.clear();
 
         let mut report = report(stream, progress, &read);
+        report.cursor = state.as_ref().and_then(|it| it.cursor);
         report.seconds.reading = reading.as_secs_f64();
         let failure = failure(stream, &mut read, self.extractor.exhausted());
         let fatal = match failure {
@@ -291,6 +293,7 @@ impl<'a> Run<'a> {
             });
         }
         self.guard(stream, &staged, rows_before)?;
+        self.expect(stream, &staged, rows_before, &read)?;
         // Nothing may get lost between the pages and the files.
         let accounted = staged.duplicates
             + staged.superseded
@@ -306,13 +309,15 @@ impl<'a> Run<'a> {
             return Err(Error::Internal(message));
         }
 
-        if self.options.purpose == Purpose::Rehearse {
-            note_outcome(report, staged.outcome().map_err(Error::Write)?);
-            return Ok(StreamStatus::Planned);
-        }
         let mut new =
             state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
+        if self.options.purpose == Purpose::Rehearse {
+            note_outcome(report, staged.outcome().map_err(Error::Write)?);
+            report.cursor = new.cursor;
+            return Ok(StreamStatus::Planned);
+        }
         new.selection = Some(stream.selection());
+        let cursor = new.cursor;
         let stored = new
             .to_stored()
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
@@ -327,6 +332,7 @@ impl<'a> Run<'a> {
         let changed_partitions = changed.len();
         info!(rows, changed_partitions, files, bytes, removed_files, "published");
         note_outcome(report, published);
+        report.cursor = cursor;
         Ok(StreamStatus::Published)
     }
 
@@ -358,6 +364,34 @@ impl<'a> Run<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Stops what is not as the pipeline expects.
+    fn expect(
+        &self,
+        stream: &StreamPlan,
+        staged: &StagedStream,
+        rows_before: u64,
+        read: &Read,
+    ) -> Result<(), Error> {
+        let found = Found {
+            rows_before,
+            rows: staged.living,
+            rows_read: staged.read,
+            nulls: read.tally.nulls.clone(),
+            days: match stream.partition.unit {
+                PartitionUnit::Day => staged.rows_by_day(),
+                PartitionUnit::Hour | PartitionUnit::Month | PartitionUnit::Year => BTreeMap::new(),
+            },
+            today: self.options.now.with_timezone(&stream.partition.zone).date_naive(),
+            is_complete: read.reading == Reading::Complete,
+            is_part: self.options.extent() == state::Extent::Part,
+        };
+        let unmet = expect::unmet(&stream.expect, &found);
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unexpected { stream: stream.name.clone(), unmet })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<&'a Name, Outcome>> {
@@ -520,6 +554,7 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
         marked: 0,
         redated: 0,
         rows: 0,
+        cursor: None,
         partitions: 0,
         changed_partitions: 0,
         changed: Vec::new(),

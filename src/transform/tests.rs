@@ -66,6 +66,7 @@ fn stream(columns: &[(&str, ColumnType)]) -> StreamPlan {
         on_gone: crate::plan::OnGone::Keep,
         deletes: crate::plan::Deletes::Remove,
         guard: crate::plan::GuardPlan::default(),
+        expect: crate::plan::ExpectPlan::default(),
         partition: PartitionPlan {
             column: name("start"),
             unit: PartitionUnit::Day,

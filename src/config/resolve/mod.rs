@@ -9,6 +9,7 @@ mod request;
 mod paginate;
 mod columns;
 mod write;
+mod expect;
 mod value;
 
 use std::collections::HashSet;

@@ -123,6 +123,8 @@ impl Resolver<'_> {
         let deletes = self.deletes(&at, deletes, write.as_ref());
         let guard = self.guard(&at, max_delete_ratio.as_ref(), &expect);
         let partition = self.partition(&format!("{at}.partition_by"), partition_by, &columns);
+        let unit = partition.as_ref().map(|it| it.unit);
+        let expect = self.expect(&format!("{at}.expect"), expect, &columns, unit);
         let responses = self.responses(&format!("{at}.responses"), &responses);
         let max_rejected = self.max_rejected(&format!("{at}.max_rejected"), max_rejected.as_ref());
 
@@ -147,6 +149,7 @@ impl Resolver<'_> {
             },
             deletes,
             guard,
+            expect,
             partition: partition?,
             responses,
             max_rejected,

@@ -216,21 +216,25 @@ impl Resolver<'_> {
             ..GuardPlan::default()
         };
         let at = format!("{at}.max_delete_ratio");
-        let Some(text) = ratio.and_then(|it| self.text(&at, it, Secrecy::Refused)) else {
-            return guard;
-        };
-        let share = match text.strip_suffix('%') {
-            Some(percent) => percent.trim().parse().map(|it: f64| it / 100.0),
-            None => text.trim().parse(),
-        };
-        match share {
-            Ok(share) if (0.0..=1.0).contains(&share) => guard.max_delete_ratio = share,
-            Ok(_) | Err(_) => {
-                let message = format!("`{text}` is not a share: write a percentage such as `50%`");
-                self.problem(at, message, None);
-            }
+        if let Some(share) = ratio.and_then(|it| self.share(&at, it)) {
+            guard.max_delete_ratio = share;
         }
         guard
+    }
+
+    /// A share from 0 to 1, also written as a percentage.
+    pub(super) fn share(&mut self, at: &str, scalar: &Scalar) -> Option<f64> {
+        let text = self.text(at, scalar, Secrecy::Refused)?;
+        let share: Option<f64> = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse().ok().map(|it: f64| it / 100.0),
+            None => text.trim().parse().ok(),
+        };
+        let share = share.filter(|it| (0.0..=1.0).contains(it));
+        if share.is_none() {
+            let message = format!("`{text}` is not a share: write a percentage such as `50%`");
+            self.problem(at, message, None);
+        }
+        share
     }
 
     pub(super) fn max_rejected(&mut self, at: &str, spec: Option<&Scalar>) -> MaxRejected {

@@ -27,9 +27,9 @@ pub(in crate::config) use paginate::{
     LastRecordSpec, LinkSpec, NextUrlSpec, OffsetSpec, PageSpec, PaginateSpec, PlaceSpec, TokenSpec,
 };
 pub(in crate::config) use stream::{
-    CursorSpec, DeletesSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec, ExplodeSpec,
-    MethodSpec, OnGoneSpec, ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec, RequestSpec,
-    SlicesSpec, StreamSpec, WhenEmptySpec, WindowSpec,
+    CursorSpec, DeletesSpec, ExpectDaysSpec, ExpectEmptySpec, ExpectSpec, ExplodeShapeSpec,
+    ExplodeSpec, MethodSpec, OnGoneSpec, ParentSpec, QueryBlockSpec, QuerySpec, RecordsSpec,
+    RequestSpec, SlicesSpec, StreamSpec, WeekdaySpec, WhenEmptySpec, WindowSpec,
 };
 pub(in crate::config) use write::{PartitionSpec, ReplaceSpec, ScopeSpec, UnitSpec, WriteSpec};
 

@@ -265,13 +265,53 @@ pub(in crate::config) enum DeletesSpec {
     Mark,
 }
 
-/// What is normal for a stream.
+/// What is normal for a stream: a run that finds otherwise publishes nothing of it and ends with 5.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ExpectSpec {
     /// `ok` where a dataset that had rows may become empty. Default: `never`.
     #[serde(default)]
     pub(in crate::config) empty: ExpectEmptySpec,
+    /// The rows that the dataset has at least, once it is published; not asked of a run that leaves
+    /// slices for the next one. Default: no limit.
+    pub(in crate::config) min_rows: Option<Scalar>,
+    /// By how much the dataset may have fewer rows than the last run left, as a share of those
+    /// (`10%`). Default: no limit.
+    pub(in crate::config) max_drop: Option<Scalar>,
+    /// Which days have rows; not asked of a run that leaves slices for the next one, nor with
+    /// `--since` or `--until`. Default: none has to.
+    pub(in crate::config) days: Option<ExpectDaysSpec>,
+    /// Columns, each with the share of the rows read by a run that may be null in it (`5%`). A share
+    /// other than 0 is asked of runs that read at least 100 rows. Default: no limit.
+    #[serde(default)]
+    pub(in crate::config) max_nulls: IndexMap<String, Scalar>,
+}
+
+/// Which days have rows, of the partitions of a stream that are days.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ExpectDaysSpec {
+    /// How many days before that of the run (`3d`), in the zone of the partitions. Default: `1d`,
+    /// yesterday.
+    pub(in crate::config) last: Option<String>,
+    /// The rows of each of them in the dataset. Default: 1.
+    pub(in crate::config) min_rows: Option<Scalar>,
+    /// Days of the week that may have fewer, such as `[saturday, sunday]`. Default: none.
+    #[serde(default)]
+    pub(in crate::config) except: Vec<WeekdaySpec>,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum WeekdaySpec {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
 }
 
 /// Whether a dataset that had rows may become empty.

@@ -136,6 +136,7 @@ pub(super) fn stream(write: WriteMode) -> StreamPlan {
         on_gone: crate::plan::OnGone::Keep,
         deletes: crate::plan::Deletes::Remove,
         guard: crate::plan::GuardPlan::default(),
+        expect: crate::plan::ExpectPlan::default(),
         partition: PartitionPlan {
             column: name("start"),
             unit: PartitionUnit::Day,
