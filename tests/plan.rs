@@ -319,11 +319,15 @@ fn a_plan_names_the_commit_that_its_run_finishes_first() {
 #[test]
 fn a_plan_names_the_run_that_is_gone_on_from_and_has_its_windows() {
     let pid = std::sync::Arc::<OnceLock<u32>>::default();
-    let known = std::sync::Arc::clone(&pid);
+    let is_over = std::sync::Arc::<OnceLock<()>>::default();
+    let (known, over) = (std::sync::Arc::clone(&pid), std::sync::Arc::clone(&is_over));
     let server = Server::start(move |request| {
         if request.param("from") == Some("2024-07-08") {
             let sent = Command::new("kill").args(["-TERM", &known.wait().to_string()]).status();
             assert!(sent.unwrap().success());
+        } else if request.param("from") > Some("2024-07-08") {
+            // The signal may be heard only after this was asked; then nobody hears the answer.
+            over.wait();
         }
         Response::json(&json!([{ "day": request.param("from"), "hours": 8 }]))
     });
@@ -331,6 +335,7 @@ fn a_plan_names_the_run_that_is_gone_on_from_and_has_its_windows() {
     let child = workspace.command(&yaml, &["--stream", "log"]).spawn().unwrap();
     pid.set(child.id()).unwrap();
     assert_eq!(Ended::of(&child.wait_with_output().unwrap()).code, Some(130));
+    is_over.set(()).unwrap();
     let planned = |now: &str| {
         let mut command = workspace.subcommand("plan", &yaml, &["--stream", "log", "--json"]);
         Ended::of(&command.env("TRACKLAKE_NOW", now).output().unwrap()).report()

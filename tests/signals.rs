@@ -6,7 +6,10 @@ mod support;
 
 use std::{
     process::Command,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use serde_json::{Value, json};
@@ -35,7 +38,8 @@ streams:
     )
 }
 
-/// Runs a command about pipelines; the first request brings it `signal`.
+/// Runs a command about pipelines; the first request brings it `signal`, and no later one is
+/// answered: the signal may be heard a little after the answer to the first.
 #[expect(clippy::disallowed_methods, reason = "a test's own files")]
 fn signalled(
     signal: &'static str,
@@ -44,10 +48,17 @@ fn signalled(
     slices: &[&str],
 ) -> (Ended, Vec<String>) {
     let pid = Arc::<OnceLock<u32>>::default();
-    let known = Arc::clone(&pid);
+    let is_over = Arc::<OnceLock<()>>::default();
+    let (known, over) = (Arc::clone(&pid), Arc::clone(&is_over));
+    let is_first = AtomicBool::new(true);
     let server = Server::start(move |_| {
-        let sent = Command::new("kill").args([signal, &known.wait().to_string()]).status();
-        assert!(sent.unwrap().success());
+        if !is_first.swap(false, SeqCst) {
+            over.wait();
+        }
+        if over.get().is_none() {
+            let sent = Command::new("kill").args([signal, &known.wait().to_string()]).status();
+            assert!(sent.unwrap().success());
+        }
         Response::json(&json!([{ "id": 1, "day": "2024-07-25" }]))
     });
     let workspace = Workspace::new();
@@ -65,7 +76,10 @@ fn signalled(
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = child.spawn().unwrap();
     pid.set(child.id()).unwrap();
-    (Ended::of(&child.wait_with_output().unwrap()), server.lines())
+    let ended = Ended::of(&child.wait_with_output().unwrap());
+    let asked = server.lines();
+    is_over.set(()).unwrap();
+    (ended, asked)
 }
 
 #[test]
@@ -91,7 +105,7 @@ fn who_stops_a_plan_is_not_told_that_the_next_one_goes_on() {
     let (ended, asked) = signalled("-TERM", &["plan", "--fetch"], &["first"], &["a", "b", "c"]);
 
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""), "{}", ended.stderr);
-    assert_eq!(asked, ["GET /first/a"]);
+    assert!(asked.len() < 3, "{asked:?}");
     let (_, said) = ended.stderr.split_once("error: ").unwrap();
     assert_eq!(said, "interrupted; what was read is not kept, and nothing of it is published\n");
 }
@@ -101,7 +115,7 @@ fn a_pipeline_that_was_cut_is_told_from_those_that_were_not_started() {
     let (ended, asked) = signalled("-TERM", &["run"], &["first", "second"], &["a", "b", "c"]);
 
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""), "{}", ended.stderr);
-    assert_eq!(asked, ["GET /first/a"]);
+    assert!(asked.len() < 3, "{asked:?}");
     let said: Vec<&str> = ended.stderr.lines().filter(|it| it.starts_with("error")).collect();
     assert_eq!(
         said,
