@@ -236,9 +236,13 @@ fn a_total_that_changes_while_pages_are_read_is_followed() {
 
 #[test]
 fn a_page_that_is_not_full_leads_to_the_next_record_and_to_pages_one_by_one() {
-    // The third page has one record, and so do all where it is asked for again.
-    let server = Server::start(|request| {
+    // The third page has one record, and is held until the one after it was asked for, too.
+    let gate = Gate::default();
+    let server = Server::start(move |request| {
         let offset = request.number("offset");
+        if [4, 6].contains(&offset) {
+            gate.pass(2, PATIENCE);
+        }
         let items: Vec<Value> = if offset == 4 {
             vec![record(5)]
         } else {
@@ -257,7 +261,7 @@ fn a_page_that_is_not_full_leads_to_the_next_record_and_to_pages_one_by_one() {
     let mut in_vain: Vec<&usize> = asked.iter().filter(|it| !needed.contains(it)).collect();
     in_vain.sort_unstable();
     assert!(in_vain.iter().all(|it| [6, 8, 10].contains(*it)), "{in_vain:?}");
-    assert!(!in_vain.is_empty());
+    assert!(in_vain.contains(&&6), "{in_vain:?}");
 }
 
 #[test]
