@@ -5,11 +5,11 @@ use std::{collections::HashSet, ops::RangeInclusive};
 use crate::plan::PageFacts;
 
 /// How many records of the slices that are read at once are told apart, so that their ledgers stay
-/// small: some 40 MB at most. A larger slice is checked page by page, and says of itself that it was
-/// not reconciled.
-const TOLD_APART: usize = 1 << 21;
+/// small: some 20 MB. A larger slice is checked page by page, and says of itself that it was not
+/// reconciled. Seven eighths of a power of two is what fits into a set before it grows.
+const TOLD_APART: usize = 7 << 18;
 /// Between how many of one slice, however many are read at once.
-const OF_A_SLICE: RangeInclusive<usize> = 1 << 16..=1 << 20;
+const OF_A_SLICE: RangeInclusive<usize> = 7 << 13..=7 << 17;
 
 /// The count of one slice while it is read.
 #[derive(Debug, Default)]
@@ -82,7 +82,8 @@ impl Ledger {
         if facts.identities.is_empty() {
             return PageNews::New;
         }
-        if self.keyed && !self.is_too_large && self.seen.len() >= self.told_apart {
+        let records = self.seen.len() + facts.identities.len();
+        if self.keyed && !self.is_too_large && records > self.told_apart {
             self.is_too_large = true;
             self.seen = HashSet::new();
         }
@@ -233,8 +234,8 @@ mod tests {
     #[test]
     fn a_slice_too_large_to_tell_its_records_apart_says_so_and_still_sees_a_repeated_page() {
         let mut ledger = Ledger::new(true, 8);
-        let many: Vec<u64> = (0..1 << 18).collect();
-        ledger.add(&page(&many), Some((1 << 18) + 2));
+        let many: Vec<u64> = (0..229_376).collect();
+        ledger.add(&page(&many), Some(229_378));
 
         assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::New);
         assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::Repeated);
