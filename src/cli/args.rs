@@ -109,6 +109,13 @@ pub enum Command {
     /// Needs no credentials and changes nothing; a run may be at work.
     #[command(after_help = "Examples:\n  tracklake status jira_timesheet --output /data/lake")]
     Status(DatasetArgs),
+    /// Show the records that did not fit, put together by why.
+    ///
+    /// Needs no credentials and changes nothing. With `--json` every record comes whole.
+    #[command(after_help = "Examples:
+  tracklake quarantine jira_timesheet
+  tracklake quarantine jira_timesheet --stream worklogs --json > rejected.jsonl")]
+    Quarantine(QuarantineArgs),
     /// Compare the published files with their manifests, row by row.
     ///
     /// Needs no credentials and changes nothing. Exits with 0 where everything is as it was
@@ -316,6 +323,20 @@ pub enum FormatArg {
     Parquet,
     /// RFC 4180 text.
     Csv,
+}
+
+/// What `quarantine` shows.
+#[derive(Debug, ClapArgs)]
+pub struct QuarantineArgs {
+    /// Whose records.
+    #[command(flatten)]
+    pub dataset: DatasetArgs,
+    /// Only this stream; may be repeated.
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// Only what this run rejected.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
 }
 
 /// Arguments of `status` and `verify`.

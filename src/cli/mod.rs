@@ -11,6 +11,7 @@ mod metrics;
 mod preview;
 mod progress;
 mod pull;
+mod quarantine;
 pub mod report;
 mod sample;
 mod simulate;
@@ -59,6 +60,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Preview(args) => preview::preview(&args, &global, stdout),
         Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),
+        Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),

@@ -20,7 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ResumeHeader, Rewrite, WriteError, lock,
+    KeptReject, ResumeHeader, Rewrite, WriteError, lock,
     manifest::{self, Manifest, ROWS},
     spool,
     store::{EntryKind, Store, io_error},
@@ -203,6 +203,26 @@ impl Inspection {
             found.newest = Some(path);
         }
         Ok(found)
+    }
+
+    /// Shows every rejected record of a stream, the first run's first.
+    pub fn rejected(
+        &self,
+        stream: &Name,
+        mut see: impl FnMut(KeptReject),
+    ) -> Result<(), WriteError> {
+        let directory = format!("quarantine/{}/{stream}", self.pipeline);
+        for entry in self.store.list(&directory)? {
+            if entry.kind != EntryKind::File || entry.name.strip_suffix(".jsonl").is_none() {
+                continue;
+            }
+            let (file, absolute) = self.store.open_file(&format!("{directory}/{}", entry.name))?;
+            for line in BufReader::new(file).lines() {
+                let record = line.and_then(|it| Ok(serde_json::from_str(&it)?));
+                see(record.map_err(io_error("read", &absolute))?);
+            }
+        }
+        Ok(())
     }
 
     /// Which runs may go on from the one that has not ended.

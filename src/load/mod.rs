@@ -63,7 +63,7 @@ pub use commit::{Published, StagedStream};
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};
-pub use quarantine::{QuarantineWriter, RejectedRecord};
+pub use quarantine::{KeptReject, QuarantineWriter, RejectedRecord};
 pub use rows_out::{RowFormat, RowsError, RowsOut, cell_text};
 pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{

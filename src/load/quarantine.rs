@@ -11,7 +11,7 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     WriteError,
@@ -45,6 +45,27 @@ pub struct QuarantineWriter {
     stream: Name,
     staged: String,
     file: Option<StagingFile>,
+}
+
+/// A rejected record, as it is read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReject {
+    /// The run that rejected it.
+    pub run: String,
+    /// Its stream.
+    pub stream: String,
+    /// Its slice, for a person.
+    pub slice: String,
+    /// Its page in the slice.
+    pub page: u64,
+    /// Its position on the page.
+    pub position: u64,
+    /// The column that did not fit; `None` where the record as a whole did not.
+    pub column: Option<String>,
+    /// Why, for a person.
+    pub reason: String,
+    /// The record as it was received.
+    pub raw: String,
 }
 
 /// A line, its fields in order.
