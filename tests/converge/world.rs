@@ -206,6 +206,7 @@ impl World {
 
     /// Changes an issue, which is meant by its number modulo how many there are.
     pub(crate) fn change(&mut self, issue: usize, change: &Change) {
+        let forbidden = self.issues.values().filter(|it| it.access == Access::Forbidden).count();
         let Self { clock, issues, last_id } = self;
         let at = issue % issues.len();
         let Some((id, issue)) = issues.iter_mut().nth(at) else { return };
@@ -235,6 +236,9 @@ impl World {
                 *last_id += 1;
                 issue.notes.insert(*last_id, *day);
             }
+            // Three parents that are all refused fail a stream, as `tests/hostile` shows: nothing
+            // would be published as long as they are.
+            Change::Lose(Access::Forbidden) if forbidden >= 2 => return,
             Change::Lose(access) => {
                 issue.access = *access;
                 for stream in 0..STREAMS.len() {
