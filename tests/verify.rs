@@ -338,3 +338,40 @@ fn where_nothing_was_exported_nothing_is_created() {
     assert!(verify.stderr.contains("nothing has been exported to"), "{}", verify.stderr);
     assert!(!lake.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compact_leaves_files_of_the_right_size_alone_and_creates_nothing() {
+    let exported = Exported::new().await;
+    // The lock says who had it last.
+    let files = || {
+        let mut files = exported.files();
+        files.retain(|path, _| !path.ends_with("/lock"));
+        files
+    };
+    let before = files();
+    let variables = ["--set", "token=t", "--set", "org_id=1"];
+    let compact = |extra: &[&str]| {
+        exported.tracklake(&[&["compact", PIPELINE], &variables[..], extra].concat())
+    };
+
+    let dry = compact(&["--dry-run"]);
+    let done = compact(&[]);
+    let json = compact(&["--json", "--stream", STREAM]);
+    let unknown = compact(&["--stream", "worklog"]);
+    let nowhere = tempfile::tempdir().unwrap();
+    let lake = nowhere.path().join("lake");
+    let nothing = tracklake(&lake, &[&["compact", PIPELINE], &variables[..]].concat());
+
+    let expected =
+        "note: yandex_tracker: no partition has more or larger files than it should have\n";
+    for ended in [&dry, &done] {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.ends_with(expected), "{}", ended.stdout);
+    }
+    assert_eq!(object(&json)["partitions"], serde_json::json!([]));
+    assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("worklogs"), "{}", unknown.stderr);
+    assert_eq!(nothing.code, Some(6), "{}", nothing.stderr);
+    assert!(!lake.exists());
+    assert!(files() == before);
+}

@@ -122,6 +122,15 @@ pub enum Command {
     /// published, with 6 where something is not.
     #[command(after_help = "Examples:\n  tracklake verify jira_timesheet --output /data/lake")]
     Verify(DatasetArgs),
+    /// Write partitions of too many or too large files anew, with the same rows.
+    ///
+    /// A run writes a partition as a whole, so this is for datasets whose `target_file_mb` has changed. It
+    /// holds the pipeline's lock, and is published as a run is. It takes the pipeline's variables, and
+    /// asks no server.
+    #[command(after_help = "Examples:
+  tracklake compact yandex_tracker --dry-run
+  tracklake compact pipelines/acme_time.yaml --stream entries --output /data/lake")]
+    Compact(CompactArgs),
     /// Validate pipeline files without asking any server.
     #[command(after_help = "Examples:
   tracklake check yandex_tracker
@@ -337,6 +346,29 @@ pub struct QuarantineArgs {
     /// Only what this run rejected.
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, ClapArgs)]
+pub struct CompactArgs {
+    /// Pipeline files, or names of pipelines.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub pipelines: Vec<String>,
+    /// Only this stream; may be repeated.
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// Say what would be written anew, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the files are, instead of where the pipeline says.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Print one JSON object a stream, each on a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `status` and `verify`.

@@ -1,6 +1,7 @@
 //! The commands: arguments in, an exit code out. The only module that prints.
 
 pub mod args;
+mod compact;
 mod demo;
 mod export;
 mod infer;
@@ -62,6 +63,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
+        Command::Compact(args) => compact::compact(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
         Command::Infer(args) => infer::infer(&args, &global, stdout),

@@ -237,6 +237,27 @@ impl StagedStream {
         Ok(published)
     }
 
+    /// Says that the rows are those of `before`, and whose run they are; refuses where they are not.
+    pub(super) fn rewritten_from(mut self, before: &Manifest) -> Result<Self, WriteError> {
+        let is_same = self.rows == before.rows
+            && self.living == before.living()
+            && (self.added, self.updated, self.removed) == (0, 0, 0);
+        if !is_same {
+            return Err(WriteError::Rewritten {
+                stream: self.stream.to_string(),
+                found: self.rows,
+                expected: before.rows,
+            });
+        }
+        self.manifest.run.clone_from(&before.run);
+        Ok(self)
+    }
+
+    /// The files of the dataset, once it is published.
+    pub(super) fn dataset(&self) -> &[ManifestFile] {
+        &self.manifest.files
+    }
+
     /// What [`publish`](Self::publish) would make visible.
     pub fn outcome(&self) -> Result<Published, WriteError> {
         Ok(self.outcome_of(&self.record()?))

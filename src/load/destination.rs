@@ -1,6 +1,9 @@
 //! A destination held by one run, and the writer of each of its streams.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
@@ -10,6 +13,7 @@ use super::{
     FileContext, Inspection, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, Unapplied,
     WriteError,
     commit::{self, Outcome, StagedStream, Staging},
+    compact::scattered,
     lock::Lock,
     manifest::{self, Manifest},
     merge::Rule,
@@ -138,7 +142,7 @@ impl Destination {
     }
 
     /// What stands, which the stream's plan can go on with.
-    fn standing(&self, stream: &StreamPlan) -> Result<Option<Manifest>, WriteError> {
+    pub(super) fn standing(&self, stream: &StreamPlan) -> Result<Option<Manifest>, WriteError> {
         let Held { store, plan, pipeline, .. } = &*self.held;
         Manifest::checked(store, plan, pipeline, stream)
     }
@@ -164,6 +168,11 @@ impl Destination {
             Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         Ok(StreamWriter { stream, schema, standing, splitter, memory_bytes, staging, held })
+    }
+
+    /// The size at which a file is followed by another.
+    pub(super) fn target_file_bytes(&self) -> u64 {
+        self.held.plan.target_file_bytes
     }
 
     /// Starts to keep the rejected records of a stream. No file is written until there is one.
@@ -264,20 +273,25 @@ impl StreamWriter {
         let Self { stream, schema, standing, splitter, memory_bytes, staging, held } = self;
         let predicate = Predicate::new(scopes, &stream.name, &schema)?;
         let delta = splitter.finish()?;
-        let trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
+        let mut trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
+        if let (Rewrite::Scattered, Some(standing)) = (rewrite, &standing) {
+            standing.retain_formats(&mut trees);
+        }
         let order = standing.as_ref().map_or(Order::Same, |it| it.order(&stream, &schema));
         let has_new_format = standing.as_ref().is_some_and(|it| it.has_new_format(&trees));
         let is_rewritten = order == Order::Other || has_new_format;
-        let manner = Manner {
-            rule: Rule::from(&stream.write),
-            rewrite: if is_rewritten { Rewrite::All } else { rewrite },
-            is_bound: delta.index.is_none(),
-            order,
-        };
+        let rewrite = if is_rewritten { Rewrite::All } else { rewrite };
+        let manner =
+            Manner { rule: Rule::from(&stream.write), is_bound: delta.index.is_none(), order };
         let room = Room { store: &held.store, directory: staging.path(), budget: memory_bytes };
         let partitioner = Partitioner::new(stream.partition.clone());
         let read = delta.read;
         let files = standing.as_ref().map(Manifest::standing).unwrap_or_default();
+        let also = match (rewrite, &standing) {
+            (Rewrite::Changed, _) | (_, None) => BTreeSet::new(),
+            (Rewrite::Scattered, Some(it)) => scattered(&it.files, held.plan.target_file_bytes),
+            (Rewrite::All, Some(_)) => files.iter().map(|it| it.partition).collect(),
+        };
         let update = Update::prepare(room, manner, delta, files, &predicate)?;
         let parts = Parts {
             store: &held.store,
@@ -297,7 +311,7 @@ impl StreamWriter {
             staged: AtomicUsize::new(0),
         };
         let Updated { counts, stood, mut changed, turns, kept_rows, mut files } =
-            update.stage(&parts)?;
+            update.stage(&parts, &also)?;
 
         let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
         let is_truth =
@@ -314,7 +328,7 @@ impl StreamWriter {
         if let Some(standing) = standing {
             let is_as_planned = standing.columns == manifest::columns(&schema)
                 && standing.partition == manifest::ManifestPartition::new(&stream);
-            let empty_stays = rows == 0 && manner.rewrite == Rewrite::Changed && is_as_planned;
+            let empty_stays = rows == 0 && rewrite != Rewrite::All && is_as_planned;
             kept = standing.files;
             let formats = manifest::formats(&trees);
             kept.retain(|it| {

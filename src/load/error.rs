@@ -130,6 +130,18 @@ pub enum WriteError {
         /// What it should have.
         expected: String,
     },
+    /// Files that were to be written anew as they are would have other rows.
+    #[error(
+        "stream `{stream}`: its files have {found} rows and its manifest {expected}; see what `tracklake verify` says"
+    )]
+    Rewritten {
+        /// The stream.
+        stream: String,
+        /// Rows of the files.
+        found: u64,
+        /// Rows of the manifest.
+        expected: u64,
+    },
     /// A published file is not there any more, or is another one.
     #[error(
         "`{}` is not the file that was published: {found}; restore it, or remove the stream's manifest and read everything anew",

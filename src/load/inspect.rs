@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     KeptReject, ResumeHeader, Rewrite, WriteError, lock,
-    manifest::{self, Manifest, ROWS},
+    manifest::{self, Manifest},
     spool,
     store::{EntryKind, Store, io_error},
     update::Order,
@@ -158,7 +158,7 @@ impl Inspection {
         let Manifest { run, rows, files, state, .. } = manifest;
         let partitions: BTreeSet<&str> = files.iter().map(|it| it.partition.as_str()).collect();
         // The rows that are kept for the next run are nobody's files.
-        let visible = || files.iter().filter(|it| it.format != ROWS);
+        let visible = || files.iter().filter(|it| it.is_visible());
         Ok(Some(StreamSummary {
             rows,
             partitions: partitions.len() as u64,

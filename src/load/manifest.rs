@@ -196,6 +196,11 @@ impl ManifestFile {
         }
     }
 
+    /// Whether it is for readers, and not only for the next run.
+    pub(super) fn is_visible(&self) -> bool {
+        self.format != ROWS
+    }
+
     pub(super) fn ordinal(&self) -> Ordinal {
         Ordinal::of_number(self.number)
     }
@@ -299,6 +304,14 @@ impl Manifest {
     /// Whether a tree is to be written that no file stands in, or in another manner than before.
     pub(super) fn has_new_format(&self, trees: &[Tree]) -> bool {
         formats(trees).iter().any(|(tree, how)| self.formats.get(tree) != Some(how))
+    }
+
+    /// Leaves the trees in which files stand, as long as the one that is read is among them.
+    pub(super) fn retain_formats(&self, trees: &mut Vec<Tree>) {
+        let stands = |it: &Tree| self.formats.contains_key(tree_name(&it.path));
+        if trees.iter().any(|it| it.format == FormatPlan::Parquet && stands(it)) {
+            trees.retain(stands);
+        }
     }
 
     /// The files that are read, in the order of their rows.

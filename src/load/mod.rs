@@ -23,6 +23,7 @@ mod bloom;
 mod calendar;
 mod cells;
 mod commit;
+mod compact;
 mod csv;
 mod destination;
 mod error;
@@ -60,6 +61,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use crate::plan::{CsvCompression, FormatPlan};
 
 pub use commit::{Published, StagedStream};
+pub use compact::Compaction;
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};

@@ -76,6 +76,8 @@ pub enum Rewrite {
     /// Those whose rows change; the files of the others are not touched.
     #[default]
     Changed,
+    /// Also those whose files are far from the target size.
+    Scattered,
     /// Every one of them.
     All,
 }

@@ -1,5 +1,6 @@
 //! One suite for every format.
 
+mod compact;
 mod crash;
 mod mark;
 mod merge;

@@ -19,7 +19,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Rewrite, StagedFile, WriteError,
+    StagedFile, WriteError,
     index::Suspects,
     merge::{Contest, Counts, Rule},
     part::Parts,
@@ -43,7 +43,6 @@ const SMALL_ROWS: u64 = 32_768;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
     pub(super) rule: Rule,
-    pub(super) rewrite: Rewrite,
     /// Whether one key can be in no two partitions.
     pub(super) is_bound: bool,
     /// Whether files are in the order of this layout.
@@ -182,8 +181,12 @@ impl<'a> Update<'a> {
         &self.layout
     }
 
-    /// Stages the partitions that change.
-    pub(super) fn stage(mut self, parts: &Parts<'_>) -> Result<Updated, WriteError> {
+    /// Stages the partitions that change, and `also` those that stand as they are.
+    pub(super) fn stage(
+        mut self,
+        parts: &Parts<'_>,
+        also: &BTreeSet<Ordinal>,
+    ) -> Result<Updated, WriteError> {
         let mut jobs = self.came();
         let is_fresh = self.standing.is_empty();
         if !is_fresh {
@@ -207,10 +210,8 @@ impl<'a> Update<'a> {
                     jobs.insert(partition, standing + tally.rows);
                 }
             }
-            if self.manner.rewrite == Rewrite::All {
-                for (partition, rows) in &self.standing {
-                    jobs.entry(*partition).or_insert(*rows);
-                }
+            for (partition, rows) in self.standing.iter().filter(|(it, _)| also.contains(it)) {
+                jobs.entry(*partition).or_insert(*rows);
             }
         }
         let (tally, files) = self.stage_all(&jobs, parts)?;

@@ -35,7 +35,7 @@ fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> 
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

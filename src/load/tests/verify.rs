@@ -166,7 +166,7 @@ fn looking_creates_nothing() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+pub(super) fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let path = path.join("_tracklake/p/manifests/s.json");
     let mut manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut manifest);
