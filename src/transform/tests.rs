@@ -43,6 +43,7 @@ fn stream(columns: &[(&str, ColumnType)]) -> StreamPlan {
         kind: kind.clone(),
         values: None,
         description: None,
+        mask: None,
     });
     StreamPlan {
         name: name("worklogs"),
@@ -149,7 +150,8 @@ fn rejected(kind: &ColumnType, value: &str, reason: &str) {
     let raw = format!(r#"{{"x":{value}}}"#);
     let decoded = decode(&stream(&[("x", kind.clone())]), &format!(r#"[{{"x":null}}, {raw} ]"#));
     let column = Some("x".to_owned());
-    let reject = Reject { position: 1, column, reason: reason.to_owned(), raw };
+    let (reason, masked) = (reason.to_owned(), Vec::new());
+    let reject = Reject { position: 1, column, reason, raw, masked };
     assert_eq!(decoded.rejects, [reject]);
     assert_eq!(rows(&decoded), "null");
 }

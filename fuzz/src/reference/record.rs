@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tracklake::plan::{
-    ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, StreamPlan, UnknownFields,
+    ColumnPlan, ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, StreamPlan, UnknownFields,
     WhenEmpty,
 };
 
@@ -158,7 +158,8 @@ impl<'p> Columns<'p> {
     fn covers(&self, path: &[String]) -> bool {
         (0..=path.len()).any(|end| {
             let columns = self.columns_at(&path[..end]);
-            columns.iter().any(|it| self.stream.columns[*it].kind == ColumnType::Json)
+            let all = |it: &ColumnPlan| it.kind == ColumnType::Json || it.mask.is_some();
+            columns.iter().any(|it| all(&self.stream.columns[*it]))
         })
     }
 
