@@ -110,6 +110,8 @@ fn rows_have_what_a_mask_makes_of_their_values_and_extra_has_nothing_of_them() {
     for (path, content) in workspace.files() {
         assert_shows_nothing(&path, &content);
     }
+    let verified = run(&workspace, "verify", &server, &[]);
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
     assert_shows_nothing("what is said", format!("{ended:?}").as_bytes());
 }
 
