@@ -19,7 +19,10 @@ use support::{
     server::{Response, Server},
     table::Cell,
 };
-use tracklake::sim::{Faults, SimOptions, Simulator};
+use tracklake::{
+    config::{self, Inputs},
+    sim::{Faults, SimOptions, Simulator},
+};
 
 const SALT: &str = "pepper-pepper-pepper";
 /// HMAC-SHA-256 with that salt, of two addresses, the empty text and `Open`, by Python's `hmac`.
@@ -227,6 +230,18 @@ fn rows_with_another_kind_of_mask_never_stand_beside_those_that_are_there() {
     assert_eq!(workspace.published(), before);
 }
 
+#[test]
+fn pages_that_were_masked_with_another_salt_are_not_taken_up_again() {
+    let fingerprint = |salt: &str| {
+        let env = [("OWN_URL", "https://example.org"), ("OWN_SALT", salt)];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        config::parse(FILE, &Inputs::new(env)).unwrap().fingerprint
+    };
+
+    assert_eq!(fingerprint(SALT), fingerprint(SALT));
+    assert_ne!(fingerprint(SALT), fingerprint("another-pepper-here"));
+}
+
 // ---- Mistakes
 
 /// What `check` says about columns and the rest of a stream.
@@ -260,7 +275,7 @@ streams:
     assert!(!ended.stderr.contains(SALT), "{}", ended.stderr);
     // Of each mistake its head; the line that follows is the file's.
     let heads = ended.stderr.lines().filter(|it| it.starts_with("  own.yaml:"));
-    heads.map(|it| format!("{}\n", it.trim())).collect()
+    heads.map(|it| [it.trim(), "\n"].concat()).collect::<Vec<_>>().concat()
 }
 
 const REST: &str = "    partition_by: { column: day }";

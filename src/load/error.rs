@@ -157,17 +157,15 @@ pub enum WriteError {
     },
     /// A column has another mask than in the files that stand.
     #[error(
-        "stream `{stream}`: column `{column}` is {stands} in the dataset and {planned} in the pipeline; rows of both kinds must not stand side by side: export to another `destination.path`, and remove this dataset once it is not needed"
+        "stream `{stream}`: column `{column}` is {change}; rows of both kinds must not stand side by side: export to another `destination.path`, and remove this dataset once it is not needed"
     )]
     ColumnMask {
         /// The stream.
         stream: String,
         /// The column.
         column: String,
-        /// How it stands in the files: `masked by ...` or `not masked`.
-        stands: String,
-        /// How it would be written.
-        planned: String,
+        /// How it stands in the files, and how it would be written, for a person.
+        change: String,
     },
     /// A column of the files that stand is not in the plan.
     #[error(

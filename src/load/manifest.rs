@@ -273,8 +273,11 @@ impl Manifest {
                 return Err(WriteError::ColumnMask {
                     stream: name(),
                     column: column.clone(),
-                    stands: told(mask.as_ref()),
-                    planned: told(planned),
+                    change: format!(
+                        "{} in the dataset and {} in the pipeline",
+                        told(mask.as_ref()),
+                        told(planned)
+                    ),
                 });
             }
         }

@@ -78,16 +78,12 @@ impl Mask {
 
     /// Adds the cell of a value without parts that is not null.
     pub(super) fn text(&self, text: &str, buffer: &mut Buffer) -> Result<(), Misfit> {
-        match &self.manner {
-            Manner::Hash(key, values) => match named(text, values.as_ref()) {
-                Some(text) => buffer.text(|out| append_hash(key, text, out)),
-                None => {
-                    buffer.null();
-                    Ok(())
-                }
-            },
-            Manner::Null | Manner::Constant(..) => self.put(buffer),
+        let Manner::Hash(key, values) = &self.manner else { return self.put(buffer) };
+        if let Some(text) = named(text, values.as_ref()) {
+            return buffer.text(|out| append_hash(key, text, out));
         }
+        buffer.null();
+        Ok(())
     }
 
     /// Adds the cell of an object or an array.
@@ -131,17 +127,17 @@ impl Mask {
         let text = text(&scalar, &mut scratch);
         let is_null = matches!(scalar, Scalar::Null) || text.is_empty() && self.empty_is_null;
         Ok(match &self.manner {
-            Manner::Null => "null".to_owned(),
             _ if is_null => "null".to_owned(),
+            Manner::Null => "null".to_owned(),
             Manner::Constant(_, json) => json.clone(),
-            Manner::Hash(key, values) => match named(text, values.as_ref()) {
-                Some(text) => {
+            Manner::Hash(key, values) => {
+                let hash = |text| {
                     let mut hash = String::new();
                     append_hash(key, text, &mut hash);
                     quoted(&hash)
-                }
-                None => "null".to_owned(),
-            },
+                };
+                named(text, values.as_ref()).map_or_else(|| "null".to_owned(), hash)
+            }
         })
     }
 }
@@ -306,5 +302,44 @@ impl Edits<'_> {
         let instead = mask.map_or_else(|| Ok(quoted(WITHHELD)), |it| it.instead(raw))?;
         self.found.push((id, start..start + raw.len(), instead));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, test case 2.
+    #[test]
+    fn a_hash_is_the_hmac_of_the_text() {
+        let hash = |salt: &str, text: &str| {
+            let mut hash = String::new();
+            append_hash(&keyed(&Secret::new(salt)), text, &mut hash);
+            hash
+        };
+
+        assert_eq!(
+            hash("Jefe", "what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        // A key longer than a block: 100 times `k`, by Python's `hmac`.
+        assert_eq!(
+            hash(&"k".repeat(100), "li@example.org"),
+            "e8a7465a96ce4e9afd0861f98fce1636a3eeac9fe40c963270daa634f79531ee"
+        );
+    }
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        for (date, expected) in [("1970-01-01", 0), ("1969-12-31", -1), ("2024-02-29", 19_782)] {
+            assert_eq!(days(date.parse().unwrap()), expected, "{date}");
+        }
+    }
+
+    #[test]
+    fn what_a_hash_starts_from_does_not_print() {
+        let manner = Manner::Hash(keyed(&Secret::new("pepper")), None);
+
+        assert_eq!(format!("{manner:?}"), "Hash");
     }
 }

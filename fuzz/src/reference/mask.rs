@@ -63,7 +63,7 @@ pub fn hash(salt: &str, text: &str) -> String {
     let padded = |pad: u8| key.iter().map(|it| it ^ pad).collect::<Vec<u8>>();
     let inner = Sha256::digest([padded(0x36), text.as_bytes().to_vec()].concat());
     let outer = Sha256::digest([padded(0x5c), inner.to_vec()].concat());
-    outer.iter().map(|it| format!("{it:02x}")).collect()
+    outer.iter().map(|it| format!("{it:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// Whether the value at a path may not be shown when it does not fit, as one that a column reads.
