@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
-use tracklake::plan::{
-    ColumnPlan, ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, SliceContext,
-    StreamPlan,
+use tracklake::{
+    config::{self, Inputs},
+    plan::{
+        ColumnPlan, ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, SliceContext,
+        StreamPlan,
+    },
 };
 
 use targets::{STREAMS, TYPES, agree::Engines, plan};
@@ -442,6 +445,7 @@ fn any_stream(choices: &mut Choices<'_>) -> StreamPlan {
         "paginate: { offset: { param: offset, size_param: limit, size: 10, total: result.total } }",
         "paginate: { last_record: { from: a.b, param: after } }",
     ]);
+    let masked = choices.one_in(3);
     let mut columns = Vec::new();
     for i in 0..=choices.below(6) {
         let (from, kind) = (choices.pick(&PATHS), choices.pick(&TYPES));
@@ -450,11 +454,12 @@ fn any_stream(choices: &mut Choices<'_>) -> StreamPlan {
         } else {
             ""
         };
-        columns.push(format!("      c{i}: {{ from: \"{from}\", type: {kind}{values} }}\n"));
+        let mask = if masked && !choices.one_in(3) { mask(kind, choices) } else { "" };
+        columns.push(format!("      c{i}: {{ from: \"{from}\", type: {kind}{values}{mask} }}\n"));
     }
     let columns = columns.concat();
     let text = format!(
-        "version: 1\npipeline: p\nsource: {{ base_url: https://example.org }}\nstreams:\n  \
+        "version: 1\npipeline: p\nvars:\n  salt: {{ default: {SALT}, secret: true }}\nsource: {{ base_url: https://example.org }}\nstreams:\n  \
          p:\n    request: {{ path: / }}\n    columns:\n      id: {{ from: id, type: string }}\n      \
          day: {{ from: day, type: date }}\n    partition_by: {{ column: day }}\n  \
          s:\n    request: {{ path: / }}\n    slices:\n      product:\n        \
@@ -465,8 +470,37 @@ fn any_stream(choices: &mut Choices<'_>) -> StreamPlan {
          write: {{ replace: {{ scope: slice, by: {{ pid: parent.pid }} }} }}\n    \
          partition_by: {{ column: day }}\n"
     );
-    plan(&text).streams.pop().unwrap_or_else(|| unreachable!("two streams"))
+    // A mask that could not hide its value is refused: then the stream has none.
+    let plan = if masked && config::parse(&text, &Inputs::default()).is_err() {
+        let without = text.lines().map(|line| match line.split_once(", mask:") {
+            Some((column, _)) => format!("{column} }}\n"),
+            None => format!("{line}\n"),
+        });
+        plan(&without.collect::<String>())
+    } else {
+        plan(&text)
+    };
+    plan.streams.into_iter().next_back().unwrap_or_else(|| unreachable!("two streams"))
 }
+
+/// A mask that a column of a type may have.
+fn mask(kind: &str, choices: &mut Choices<'_>) -> &'static str {
+    let constant = match kind {
+        "string" => return choices.pick(&[HASH, HASH, DROP, ", mask: { constant: \"*\\n*\" }"]),
+        "int64" => ", mask: { constant: -7 }",
+        "float64" => ", mask: { constant: 0.5 }",
+        "boolean" => ", mask: { constant: true }",
+        "json" => ", mask: { constant: \"{}\" }",
+        it if it.contains("date") => ", mask: { constant: \"1969-07-20\" }",
+        it if it.contains("timestamp") => ", mask: { constant: \"1969-07-20T20:17:40Z\" }",
+        _ => ", mask: { constant: 3600 }",
+    };
+    choices.pick(&[constant, DROP])
+}
+
+const SALT: &str = "pepper-pepper-pepper";
+const HASH: &str = ", mask: { sha256: { salt: \"{{ vars.salt }}\" } }";
+const DROP: &str = ", mask: drop";
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..400)
@@ -553,6 +587,7 @@ fn the_pages_give_rows_rejects_and_errors_in_fair_shares() {
         state.to_be_bytes()[0]
     };
     let (mut with_rows, mut with_rejects, mut errors, mut with_duplicates) = (0, 0, 0, 0);
+    let (mut with_masks, mut with_masked_rejects) = (0, 0);
     for i in 0..600 {
         let chosen: Vec<u8> = (0..400).map(|_| byte()).collect();
         let mut choices = Choices::new(&chosen);
@@ -564,10 +599,15 @@ fn the_pages_give_rows_rejects_and_errors_in_fair_shares() {
                 with_rows += usize::from(decoded.batch.num_rows() > 0);
                 with_rejects += usize::from(!decoded.rejects.is_empty());
                 with_duplicates += usize::from(decoded.notices.duplicate_keys > 0);
+                with_masks +=
+                    usize::from(engines.stream().columns.iter().any(|it| it.mask.is_some()));
+                with_masked_rejects +=
+                    usize::from(decoded.rejects.iter().any(|it| !it.masked.is_empty()));
             }
             Err(_) => errors += 1,
         }
     }
     let shares = [with_rows, with_rejects, errors, with_duplicates];
     assert!(shares.iter().all(|it| *it >= 60), "{shares:?}");
+    assert!(with_masks >= 20 && with_masked_rejects >= 10, "{with_masks} {with_masked_rejects}");
 }

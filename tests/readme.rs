@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs};
 
 use tracklake::{
     config::{self, Inputs},
+    plan::MaskPlan,
     run::{Bound, TimeReport},
 };
 
@@ -55,6 +56,38 @@ fn what_the_example_may_expect_is_sound() {
     let plan = config::parse(&expecting, &Inputs::new(inputs)).unwrap();
 
     assert_eq!(plan.streams[0].expect.max_nulls.len(), 2);
+}
+
+#[test]
+fn the_lines_that_mask_addresses_fit_the_pipeline_that_they_are_for() {
+    let text = readme();
+    let lines = blocks(&text, "```yaml mask").remove(0);
+    let shipped = fs::read_to_string("pipelines/jira_timesheet.yaml").unwrap();
+    let name = |line: &str| line.split_once(':').map(|(name, _)| name.to_owned());
+
+    let (vars, columns): (Vec<&str>, Vec<&str>) = lines
+        .lines()
+        .filter(|it| it.contains('{'))
+        .partition(|line| line.starts_with("  mask_salt:"));
+    let mut masked = shipped.replace("\nvars:\n", &format!("\nvars:\n{}\n", vars.concat()));
+    for column in &columns {
+        let same = |line: &&str| name(line) == name(column);
+        let before = shipped.lines().find(same).unwrap();
+        masked = masked.replace(before, column);
+    }
+    let inputs = [
+        ("JIRA_URL", "https://jira.example.org"),
+        ("JIRA_TOKEN", "t0ken"),
+        ("JIRA_ZONE", "Europe/Moscow"),
+        ("JIRA_MASK_SALT", "pepper-pepper-pepper"),
+    ];
+    let inputs = Inputs::new(inputs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let plan = config::parse(&masked, &inputs).unwrap();
+
+    let all = plan.streams.iter().flat_map(|it| &it.columns);
+    let of_addresses: Vec<_> = all.filter(|it| it.name.as_str().ends_with("_email")).collect();
+    assert_eq!(of_addresses.len(), columns.len());
+    assert!(of_addresses.iter().all(|it| matches!(it.mask, Some(MaskPlan::Sha256 { .. }))));
 }
 
 #[test]

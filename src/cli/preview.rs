@@ -176,7 +176,7 @@ fn show(
     let lines: Vec<[String; 3]> = names
         .iter()
         .zip(nulls)
-        .map(|(name, nulls)| [name.clone(), kind(stream, name).to_owned(), share(*nulls, *rows)])
+        .map(|(name, nulls)| [name.clone(), kind(stream, name), share(*nulls, *rows)])
         .collect();
     // Before they are shortened, which might leave a part of a secret.
     let values = (0..names.len()).map(|it| sample.values(it));
@@ -217,10 +217,12 @@ fn request(request: &Request) -> Vec<String> {
     lines
 }
 
-/// The type of a column as the pipeline file calls it.
-fn kind(stream: &StreamPlan, column: &str) -> &'static str {
-    let declared = stream.columns.iter().find(|it| it.name.as_str() == column);
-    declared.map_or("json", |it| match it.kind {
+/// The type of a column, and its mask, as the pipeline file calls them.
+fn kind(stream: &StreamPlan, column: &str) -> String {
+    let Some(declared) = stream.columns.iter().find(|it| it.name.as_str() == column) else {
+        return "json".to_owned();
+    };
+    let kind = match declared.kind {
         ColumnType::String => "string",
         ColumnType::Int64 => "int64",
         ColumnType::Float64 => "float64",
@@ -229,7 +231,11 @@ fn kind(stream: &StreamPlan, column: &str) -> &'static str {
         ColumnType::Timestamp { .. } => "timestamp",
         ColumnType::Duration { .. } => "duration",
         ColumnType::Json => "json",
-    })
+    };
+    match &declared.mask {
+        Some(mask) => format!("{kind}, mask: {}", mask.name()),
+        None => kind.to_owned(),
+    }
 }
 
 /// The share of nulls; what is not all of them is never told as 100 %.

@@ -163,6 +163,7 @@ mod tests {
             column: column.map(str::to_owned),
             reason: reason.to_owned(),
             raw: raw.to_owned(),
+            masked: Vec::new(),
         }
     }
 

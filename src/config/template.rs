@@ -143,6 +143,10 @@ impl Variables {
         self.values.get(name).is_some_and(|it| !value_text(it).is_empty())
     }
 
+    pub(super) fn is_secret(&self, name: &str) -> bool {
+        self.secret.contains(name)
+    }
+
     pub(super) fn is_missing(&self, name: &str) -> bool {
         self.missing.contains(name)
     }

@@ -281,6 +281,9 @@ fn texts(words: &[String], values: &[&Tree], zone: Option<Tz>) -> Guess {
             ..Guess::noted(ColumnType::String, "as it is written")
         };
     }
+    if values.iter().all(|it| is_mail_address(it)) {
+        return Guess::noted(ColumnType::String, "holds an e-mail address: consider `mask`");
+    }
     match few(values) {
         Some(few) if !is_last(words, IDS) => Guess::noted(ColumnType::String, few),
         _ => Guess::plain(ColumnType::String),
@@ -383,6 +386,17 @@ fn few(values: &[&Tree]) -> Option<String> {
     let start = if quoted.len() == 1 { "always" } else { "one of" };
     (values.len() >= 6 && values.len() >= 3 * distinct.len())
         .then(|| format!("{start} {}", quoted.join(", ")))
+}
+
+/// Whether it looks like `li@example.org`.
+fn is_mail_address(value: &Tree) -> bool {
+    let Tree::Text(text) = value else { return false };
+    let is_word = |it: &str| {
+        !it.is_empty() && !it.contains(['@', '/', ':', ',']) && !it.contains(char::is_whitespace)
+    };
+    let Some((name, host)) = text.split_once('@') else { return false };
+    let is_host = host.rsplit_once('.').is_some_and(|(it, end)| !it.is_empty() && !end.is_empty());
+    is_word(name) && is_word(host) && is_host
 }
 
 fn is_numeric(value: &Tree) -> bool {

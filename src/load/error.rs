@@ -167,6 +167,18 @@ pub enum WriteError {
         /// Its type in the plan.
         planned: String,
     },
+    /// A column has another mask than in the files that stand.
+    #[error(
+        "stream `{stream}`: column `{column}` is {change}; rows of both kinds must not stand side by side: export to another `destination.path`, and remove this dataset once it is not needed"
+    )]
+    ColumnMask {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// How it stands in the files, and how it would be written, for a person.
+        change: String,
+    },
     /// A column of the files that stand is not in the plan.
     #[error(
         "stream `{stream}`: the dataset has a column `{column}` ({stands}) that the pipeline has not; declare it again, or give the stream another name"

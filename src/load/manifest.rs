@@ -17,8 +17,8 @@ use super::{
     store::Store, update::Order,
 };
 use crate::plan::{
-    DELETED_COLUMN, DestinationPlan, FormatPlan, Name, PartitionPlan, PartitionUnit, StreamPlan,
-    dataset_schema,
+    DELETED_COLUMN, DestinationPlan, FormatPlan, MASK_METADATA, Name, PartitionPlan, PartitionUnit,
+    StreamPlan, dataset_schema,
 };
 
 /// Of journal records and manifests.
@@ -61,6 +61,9 @@ pub(super) struct ManifestPartition {
 pub(super) struct ManifestColumn {
     pub(super) name: String,
     pub(super) r#type: String,
+    /// The kind of its mask, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mask: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +173,7 @@ pub(super) fn columns(schema: &Schema) -> Vec<ManifestColumn> {
     let column = |it: &FieldRef| ManifestColumn {
         name: it.name().clone(),
         r#type: it.data_type().to_string(),
+        mask: it.metadata().get(MASK_METADATA).cloned(),
     };
     schema.fields().iter().map(column).collect()
 }
@@ -245,7 +249,7 @@ impl Manifest {
         if self.rows == 0 {
             return Ok(());
         }
-        for ManifestColumn { name: column, r#type: stands } in &self.columns {
+        for ManifestColumn { name: column, r#type: stands, mask } in &self.columns {
             let Ok(field) = schema.field_with_name(column) else {
                 if column == DELETED_COLUMN {
                     return Err(WriteError::MarksLeft { stream: name() });
@@ -263,6 +267,22 @@ impl Manifest {
                     column: column.clone(),
                     stands: stands.clone(),
                     planned,
+                });
+            }
+            let planned = field.metadata().get(MASK_METADATA);
+            if planned != mask.as_ref() {
+                let told = |it: Option<&String>| match it {
+                    Some(kind) => format!("masked by `{kind}`"),
+                    None => "not masked".to_owned(),
+                };
+                return Err(WriteError::ColumnMask {
+                    stream: name(),
+                    column: column.clone(),
+                    change: format!(
+                        "{} in the dataset and {} in the pipeline",
+                        told(mask.as_ref()),
+                        told(planned)
+                    ),
                 });
             }
         }

@@ -6,7 +6,9 @@
 //!  "reason":"expected an instant, found \"n/a\"","raw":"{\"id\":41,\"start\":\"n/a\"}"}
 //! ```
 //!
-//! The raw text is a JSON string whatever it holds: it may be no JSON at all. The file is staged
+//! The raw text is a JSON string whatever it holds: it may be no JSON at all. Where columns mask
+//! something in it, a line ends with the paths where something else stands than was received:
+//! `"masked":["author.email"]`. The file is staged
 //! while it is written, and published also when its stream fails.
 
 use std::{io::Write as _, sync::Arc};
@@ -34,8 +36,10 @@ pub struct RejectedRecord<'a> {
     pub column: Option<&'a str>,
     /// Why, for a person.
     pub reason: &'a str,
-    /// The record as it was received.
+    /// The record as it was received, but for what columns mask.
     pub raw: &'a str,
+    /// The paths in the record where something else stands than was received.
+    pub masked: &'a [String],
 }
 
 /// Keeps the rejected records of one stream in one run.
@@ -64,8 +68,11 @@ pub struct KeptReject {
     pub column: Option<String>,
     /// Why, for a person.
     pub reason: String,
-    /// The record as it was received.
+    /// The record as it was received, but for what columns mask.
     pub raw: String,
+    /// The paths in the record where something else stands than was received.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
 }
 
 /// A line, its fields in order.
@@ -79,6 +86,8 @@ struct Line<'a> {
     column: Option<&'a str>,
     reason: &'a str,
     raw: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    masked: &'a [String],
 }
 
 impl QuarantineWriter {
@@ -90,7 +99,7 @@ impl QuarantineWriter {
 
     /// Keeps a record.
     pub fn write(&mut self, record: RejectedRecord<'_>) -> Result<(), WriteError> {
-        let RejectedRecord { slice, page, position, column, reason, raw } = record;
+        let RejectedRecord { slice, page, position, column, reason, raw, masked } = record;
         let line = Line {
             run: &self.held.run,
             stream: self.stream.as_str(),
@@ -100,6 +109,7 @@ impl QuarantineWriter {
             column,
             reason,
             raw,
+            masked,
         };
         let file = match self.file.take() {
             Some(file) => file,

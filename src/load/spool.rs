@@ -86,8 +86,11 @@ pub struct SpooledReject {
     pub column: Option<String>,
     /// Why.
     pub reason: String,
-    /// The record as it was received.
+    /// The record as it was received, but for what columns mask.
     pub raw: String,
+    /// The paths in the record where something else stands than was received.
+    #[serde(default)]
+    pub masked: Vec<String>,
 }
 
 /// A page as it is kept.

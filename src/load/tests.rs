@@ -506,6 +506,7 @@ fn rejected_records_are_kept_with_their_reasons() {
         column: Some("start"),
         reason: "expected an instant",
         raw: "{\"id\":\n41",
+        masked: &[],
     };
     quarantine.write(rejected).unwrap();
     quarantine.write(RejectedRecord { column: None, ..rejected }).unwrap();

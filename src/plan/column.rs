@@ -8,7 +8,7 @@ use std::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono_tz::Tz;
 
-use super::{Deletes, JsonPath, Name, StreamPlan};
+use super::{Deletes, JsonPath, MaskPlan, Name, StreamPlan};
 
 /// The name of the column that keeps the fields that no other column reads.
 pub const EXTRA_COLUMN: &str = "_extra";
@@ -28,6 +28,8 @@ pub struct ColumnPlan {
     pub values: Option<BTreeMap<String, String>>,
     /// For readers of the file's schema.
     pub description: Option<String>,
+    /// What is written instead of values that should not be known.
+    pub mask: Option<MaskPlan>,
 }
 
 /// Where a column's value comes from.
@@ -146,20 +148,28 @@ impl ColumnType {
     }
 }
 
+/// Under this key the metadata of a field has [`MaskPlan::name`], if the column is masked.
+pub const MASK_METADATA: &str = "mask";
+
 /// The schema of the rows that are read: the declared columns in order, then [`EXTRA_COLUMN`].
 ///
-/// Every column is nullable. Field ids count from 1 and, with the descriptions, reach Parquet.
+/// Every column is nullable. Field ids count from 1 and, with the descriptions and the kinds of
+/// masks, reach Parquet.
 pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> SchemaRef {
-    let declared =
-        columns.iter().map(|it| (it.name.as_str(), it.kind.arrow(), it.description.as_deref()));
-    let extra = (unknown_fields == UnknownFields::Keep).then_some((
-        EXTRA_COLUMN,
-        DataType::Utf8,
-        Some("fields that no column reads, as canonical JSON"),
-    ));
-    let fields = declared.chain(extra).zip(1..);
-    let fields = fields.map(|((name, kind, description), id)| field(name, kind, description, id));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    let mut fields: Vec<Field> = Vec::with_capacity(columns.len() + 1);
+    for (column, id) in columns.iter().zip(1..) {
+        let field =
+            field(column.name.as_str(), column.kind.arrow(), column.description.as_deref(), id);
+        fields.push(match &column.mask {
+            Some(mask) => masked(field, mask),
+            None => field,
+        });
+    }
+    if unknown_fields == UnknownFields::Keep {
+        let description = "fields that no column reads, as canonical JSON";
+        fields.push(field(EXTRA_COLUMN, DataType::Utf8, Some(description), columns.len() + 1));
+    }
+    Arc::new(Schema::new(fields))
 }
 
 /// The schema of every file of a stream: that of its rows, then [`DELETED_COLUMN`] where deletes
@@ -184,4 +194,10 @@ fn field(name: &str, kind: DataType, description: Option<&str>, id: usize) -> Fi
         metadata.insert("description".to_owned(), description.to_owned());
     }
     Field::new(name, kind, true).with_metadata(metadata)
+}
+
+fn masked(field: Field, mask: &MaskPlan) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(MASK_METADATA.to_owned(), mask.name().to_owned());
+    field.with_metadata(metadata)
 }

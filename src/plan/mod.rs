@@ -11,6 +11,7 @@ pub mod auth;
 pub mod column;
 pub mod expect;
 pub mod facts;
+pub mod mask;
 pub mod name;
 pub mod path;
 pub mod secret;
@@ -29,10 +30,11 @@ pub use auth::{
 };
 pub use column::{
     Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
-    InstantFormat, UnknownFields, arrow_schema, dataset_schema,
+    InstantFormat, MASK_METADATA, UnknownFields, arrow_schema, dataset_schema,
 };
 pub use expect::{DaysPlan, ExpectPlan, Expected};
 pub use facts::{PageFacts, SliceContext};
+pub use mask::{MaskConstant, MaskPlan};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, JsonPath};
 pub use secret::{Redactor, Secret};

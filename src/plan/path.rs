@@ -49,6 +49,12 @@ impl JsonPath {
     }
 }
 
+impl FromIterator<String> for JsonPath {
+    fn from_iter<I: IntoIterator<Item = String>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
+    }
+}
+
 impl FromStr for JsonPath {
     type Err = InvalidPath;
 

@@ -282,8 +282,8 @@ impl<'a> SliceReader<'a> {
     pub(super) async fn replay(&self, page: SpooledPage) -> Result<(), NotTaken> {
         let SpooledPage { slice, page, records, batch, rejects } = page;
         let rejects = rejects.into_iter().map(|it| {
-            let SpooledReject { position, column, reason, raw } = it;
-            Reject { position, column, reason, raw }
+            let SpooledReject { position, column, reason, raw, masked } = it;
+            Reject { position, column, reason, raw, masked }
         });
         let rejects = rejects.collect();
         let facts = PageFacts { records, ..PageFacts::default() };

@@ -58,6 +58,7 @@ fn stage(
                         column: reject.column.as_deref(),
                         reason: &reject.reason,
                         raw: &reject.raw,
+                        masked: &reject.masked,
                     })?;
                 }
                 match key {
@@ -96,6 +97,6 @@ fn next(
 }
 
 fn spooled(reject: Reject) -> SpooledReject {
-    let Reject { position, column, reason, raw } = reject;
-    SpooledReject { position, column, reason, raw }
+    let Reject { position, column, reason, raw, masked } = reject;
+    SpooledReject { position, column, reason, raw, masked }
 }

@@ -8,6 +8,7 @@ use super::{
     duration::Rules,
     instant::{self, Irregular, Written, Zone},
     json::{Fault, Scalar},
+    mask::Mask,
     number::{self, Decimal, NoDecimal},
 };
 use crate::plan::{ColumnPlan, ColumnType, InstantFormat};
@@ -39,10 +40,15 @@ pub(super) enum Strategy {
     Instant(InstantFormat),
     Duration(Rules),
     Json,
+    /// Writes something else than what it reads.
+    Masked(Box<Mask>),
 }
 
 impl Strategy {
     pub(super) fn new(column: &ColumnPlan) -> Self {
+        if let Some(mask) = &column.mask {
+            return Self::Masked(Box::new(Mask::new(column, mask)));
+        }
         match &column.kind {
             ColumnType::String => match &column.values {
                 Some(values) => Self::Mapped(values.clone()),
@@ -63,7 +69,8 @@ impl Strategy {
     /// The type's name in pipeline files.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Text | Self::Mapped(_) => "string",
+            // Of masks only a hash does not take every value.
+            Self::Text | Self::Mapped(_) | Self::Masked(_) => "string",
             Self::Int64 => "int64",
             Self::Float64 => "float64",
             Self::Boolean => "boolean",
@@ -91,6 +98,7 @@ impl Strategy {
                 return Ok(());
             }
             (Self::Text, Scalar::Text(text)) => return buffer.text_of(text),
+            (Self::Masked(mask), Scalar::Text(text)) if mask.takes_empty() => text.read(scratch),
             (Self::Json, Scalar::Text(text)) => {
                 return buffer.text(|out| canonical::append_string(*text, out));
             }
@@ -112,6 +120,7 @@ impl Strategy {
                 Some(name) => buffer.text(|out| out.push_str(name))?,
                 None => buffer.null(),
             },
+            Self::Masked(mask) => mask.text(text, buffer)?,
             Self::Boolean => buffer.boolean(boolean(text, scalar)?),
             _ if matches!(scalar, Scalar::Boolean(_)) => return Err(Misfit::SHAPE),
             Self::Int64 => buffer.int64(int64(text)?),
@@ -138,8 +147,10 @@ impl Strategy {
         raw: &str,
         buffer: &mut Buffer,
     ) -> Result<Result<u64, Misfit>, Fault> {
-        if !matches!(self, Self::Json) {
-            return Ok(Err(Misfit::SHAPE));
+        match self {
+            Self::Json => {}
+            Self::Masked(mask) => return Ok(mask.composite(buffer).map(|()| 0)),
+            _ => return Ok(Err(Misfit::SHAPE)),
         }
         let mut replaced = Ok(0);
         let added = buffer.text(|out| replaced = canonical::append(raw, out));

@@ -10,7 +10,7 @@
 //!
 //! The body around the records has a trie of its own, with the envelope paths and the records.
 
-use super::cell::Strategy;
+use super::{cell::Strategy, mask::Mask};
 use crate::plan::{
     ColumnPlan, ColumnSource, ColumnType, ExplodePlan, ExplodeShape, JsonPath, RecordsShape,
     StreamPlan, UnknownFields,
@@ -36,8 +36,12 @@ pub(super) struct Node {
     pub(super) explode: Option<usize>,
     /// How many exploded arrays lead here.
     pub(super) level: usize,
-    /// Whether a json column reads all that is below.
+    /// Whether a json column, or one that is masked, reads all that is below.
     pub(super) covered: bool,
+    /// A column that masks what stands here, or its keys.
+    pub(super) mask: Option<usize>,
+    /// Whether a column masks something below.
+    pub(super) masks_below: bool,
     /// The node above.
     pub(super) parent: Option<NodeId>,
 }
@@ -48,6 +52,17 @@ pub(super) struct Column {
     pub(super) name: String,
     pub(super) kind: ColumnType,
     pub(super) strategy: Strategy,
+    /// Whether what it reads has something in it, or is part of something, that a column masks.
+    pub(super) is_private: bool,
+}
+
+impl Column {
+    pub(super) fn mask(&self) -> Option<&Mask> {
+        match &self.strategy {
+            Strategy::Masked(mask) => Some(mask),
+            _ => None,
+        }
+    }
 }
 
 /// Where a column of the slice's context has its value.
@@ -82,6 +97,7 @@ impl Columns {
             name: it.name.as_str().to_owned(),
             kind: it.kind.clone(),
             strategy: Strategy::new(it),
+            is_private: is_private(it, &stream.columns),
         });
         let key = stream.key().iter().filter_map(|key| {
             let index = stream.columns.iter().position(|it| it.name == *key)?;
@@ -143,13 +159,33 @@ impl Columns {
             if let Some(level) = self.explode.iter().position(is_map) {
                 let node = self.node(array);
                 self.by_level[level + 1].push(index);
+                self.note_mask(index, node);
                 return self.nodes[node].key_columns.push(index);
             }
         }
         let node = self.node(path);
         let level = self.nodes[node].explode.unwrap_or(self.nodes[node].level);
         self.by_level[level].push(index);
+        self.note_mask(index, node);
         self.nodes[node].columns.push(index);
+    }
+
+    /// Notes at a node, and above it, that a column masks what it reads there.
+    fn note_mask(&mut self, column: usize, node: NodeId) {
+        if self.declared[column].mask().is_none() {
+            return;
+        }
+        self.nodes[node].mask.get_or_insert(column);
+        let mut above = self.nodes[node].parent;
+        while let Some(node) = above {
+            self.nodes[node].masks_below = true;
+            above = self.nodes[node].parent;
+        }
+    }
+
+    /// Whether some of the record must not be shown.
+    pub(super) fn has_masks(&self) -> bool {
+        self.declared.iter().any(|it| it.mask().is_some())
     }
 
     /// The node at a path, made if it is not there.
@@ -177,14 +213,25 @@ impl Columns {
     }
 
     fn cover(&mut self, id: NodeId, covered: bool) {
-        let json = |it: &usize| matches!(self.declared[*it].strategy, Strategy::Json);
-        let covered = covered || self.nodes[id].columns.iter().any(json);
+        let all = |it: &usize| {
+            matches!(self.declared[*it].strategy, Strategy::Json | Strategy::Masked(_))
+        };
+        let covered = covered || self.nodes[id].columns.iter().any(all);
         self.nodes[id].covered = covered;
         let children: Vec<NodeId> = self.nodes[id].children.iter().map(|(_, it)| *it).collect();
         for child in children {
             self.cover(child, covered);
         }
     }
+}
+
+/// Whether a column and one that is masked, which may be itself, read the same or part of it.
+fn is_private(column: &ColumnPlan, columns: &[ColumnPlan]) -> bool {
+    let ColumnSource::Record(read) = &column.from else { return column.mask.is_some() };
+    columns.iter().filter(|it| it.mask.is_some()).any(|it| match &it.from {
+        ColumnSource::Record(path) => read.below(path).is_some() || path.below(read).is_some(),
+        ColumnSource::Parent(_) | ColumnSource::Slice(_) => false,
+    })
 }
 
 impl Node {

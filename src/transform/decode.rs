@@ -14,6 +14,7 @@ use super::{
     columns::{Columns, Envelope},
     json::{Fault, FaultKind, MAX_DEPTH, Parser, Text},
     lookup,
+    mask::WITHHELD,
     output::{Likely, Output},
     record::Walk,
 };
@@ -63,8 +64,21 @@ impl Decoder {
         let mut parser = Parser::of_page(text);
         page.value(0, &mut parser)
             .and_then(|()| parser.finish())
-            .map_err(|fault| body_error(text, mark, fault))?;
+            .map_err(|fault| self.shown(body_error(text, mark, fault)))?;
         page.finish()
+    }
+
+    /// The error without the text around it, if that may be something that is masked.
+    fn shown(&self, error: BodyError) -> BodyError {
+        match error {
+            BodyError::Syntax { offset, line, column, expected, .. }
+                if self.columns.has_masks() =>
+            {
+                let excerpt = WITHHELD.to_owned();
+                BodyError::Syntax { offset, line, column, expected, excerpt }
+            }
+            error => error,
+        }
     }
 
     fn output<'t>(&self, context: &SliceContext, page: &'t str) -> Output<'t> {

@@ -35,6 +35,7 @@ mod record;
 mod output;
 mod cell;
 mod extra;
+mod mask;
 mod instant;
 mod duration;
 mod number;
@@ -68,8 +69,10 @@ pub struct Reject {
     pub column: Option<String>,
     /// Why, for a person: `expected int64, found "n/a"`.
     pub reason: String,
-    /// The record, byte for byte as it was received.
+    /// The record as it was received, but for what columns mask.
     pub raw: String,
+    /// The paths in the record where something else stands than was received.
+    pub masked: Vec<String>,
 }
 
 /// How often something was decided that a person may want to know.

@@ -136,8 +136,9 @@ impl<'p> Output<'p> {
         };
         if let Err((expected, misfit)) = added {
             self.buffers[column].null();
+            let found = found(&raw, plan.declared[column].is_private);
             self.context_misfit
-                .get_or_insert_with(|| (Some(column), reason(expected, &found(&raw), misfit)));
+                .get_or_insert_with(|| (Some(column), reason(expected, &found, misfit)));
         }
     }
 

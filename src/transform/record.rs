@@ -26,6 +26,7 @@ use super::{
     extra::{self, Fragment},
     identity::Identity,
     json::{Expected, Fault, Parser, Scalar, Text},
+    mask::{self, WITHHELD},
     output::Output,
 };
 use crate::plan::{ExplodeShape, UnknownFields, WhenEmpty};
@@ -145,11 +146,13 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
             None => self.identity(base, raw, key),
             Some((column, reason)) => {
                 self.output.take_back(self.plan, base, irregular);
+                let (shown, masked) = mask::masked(self.plan, raw);
                 self.output.rejects.push(Reject {
                     position: self.output.identities.len() as u64,
                     column: column.map(|it| self.plan.declared[it].name.clone()),
                     reason,
-                    raw: raw.to_owned(),
+                    raw: shown,
+                    masked,
                 });
                 text_identity(raw, key)
             }
@@ -510,7 +513,8 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
             let stored = self.output.store(self.plan, *column, scalar, &mut written);
             if let Err((expected, misfit)) = stored {
                 self.output.buffers[*column].null();
-                self.misfit(Some(*column), || reason(expected, &found(raw), misfit));
+                let is_private = self.plan.declared[*column].is_private;
+                self.misfit(Some(*column), || reason(expected, &found(raw, is_private), misfit));
             }
         }
     }
@@ -522,7 +526,8 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
                 Ok(replaced) => self.output.notices.duplicate_keys += replaced,
                 Err(misfit) => {
                     self.output.buffers[*column].null();
-                    self.misfit(Some(*column), || reason(strategy.name(), &found(raw), misfit));
+                    let found = found(raw, self.plan.declared[*column].is_private);
+                    self.misfit(Some(*column), || reason(strategy.name(), &found, misfit));
                 }
             }
         }
@@ -534,7 +539,8 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
             [] => String::new(),
             path => format!(" at `{}`", path.join(".")),
         };
-        self.misfit(None, || format!("expected {wanted}{at}, found {}", found(raw)));
+        let is_private = node.mask.is_some() || node.masks_below;
+        self.misfit(None, || format!("expected {wanted}{at}, found {}", found(raw, is_private)));
     }
 
     /// Notes why the record does not fit, if nothing was noted before.
@@ -572,12 +578,13 @@ pub(super) fn reason(expected: &str, found: &str, misfit: Misfit) -> String {
     }
 }
 
-/// The value, or what it is if it has parts; long values are cut.
-pub(super) fn found(raw: &str) -> String {
+/// The value, or what it is if it has parts; long values are cut, and those of masks not shown.
+pub(super) fn found(raw: &str, is_private: bool) -> String {
     const SHOWN: usize = 60;
     match raw.as_bytes().first() {
         Some(b'{') => "an object".to_owned(),
         Some(b'[') => "an array".to_owned(),
+        _ if is_private => WITHHELD.to_owned(),
         _ => match raw.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &raw[..end]),
             None => raw.to_owned(),

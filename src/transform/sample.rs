@@ -121,6 +121,7 @@ pub fn takes(kind: &ColumnType, value: &Tree) -> bool {
         kind: kind.clone(),
         values: None,
         description: None,
+        mask: None,
     };
     let mut buffer = Buffer::new(&kind.arrow(), 1, 0);
     let mut desk = Desk::new(kind);

@@ -30,6 +30,9 @@ pub enum Cell {
 
 /// The cell of a value; `None` if the column does not take it.
 pub fn cell(column: &ColumnPlan, value: &Tree<'_>, irregular: &mut Irregular) -> Option<Cell> {
+    if let Some(mask) = &column.mask {
+        return super::mask::cell(column, mask, value);
+    }
     let (text, plain_number) = match (&value.kind, &column.kind) {
         (Kind::Null, _) => return Some(Cell::Null),
         (_, ColumnType::Json) => return Some(Cell::Text(value.canonical())),

@@ -11,6 +11,7 @@
 
 pub mod cell;
 pub mod instant;
+pub mod mask;
 pub mod number;
 pub mod record;
 pub mod tree;
@@ -48,6 +49,7 @@ pub struct Reject {
     pub position: u64,
     pub misfit: Misfit,
     pub raw: String,
+    pub masked: Vec<String>,
 }
 
 /// Why a body gives nothing.
@@ -181,7 +183,8 @@ impl<'p> Reader<'p> {
         let position = self.records;
         self.records += 1;
         if let Some(misfit) = self.context_misfit.clone().or(outcome.misfit) {
-            return self.rejects.push(Reject { position, misfit, raw: record.raw.to_owned() });
+            let (raw, masked) = mask::record(self.stream, record);
+            return self.rejects.push(Reject { position, misfit, raw, masked });
         }
         self.dropped_empty += u64::from(outcome.rows.is_empty());
         self.irregular.gaps += outcome.irregular.gaps;

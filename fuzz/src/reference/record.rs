@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use tracklake::plan::{
-    ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, StreamPlan, UnknownFields,
-    WhenEmpty,
+    ColumnPlan, ColumnSource, ColumnType, ExplodeShape, JsonPath, RecordsShape, StreamPlan,
+    UnknownFields, WhenEmpty,
 };
 
 use super::{
     cell::{Cell, cell, type_name},
     instant::Irregular,
+    mask,
     tree::{Kind, Tree, quoted},
 };
 
@@ -93,7 +94,11 @@ impl<'p> Columns<'p> {
                         first.get_or_insert_with(|| Misfit {
                             order: (0, 0),
                             column: Some(column.name.as_str().to_owned()),
-                            reason: reason(type_name(&column.kind), &tree),
+                            reason: reason(
+                                type_name(&column.kind),
+                                &tree,
+                                mask::hides_column(self.stream, column),
+                            ),
                         });
                     }
                 }
@@ -158,7 +163,8 @@ impl<'p> Columns<'p> {
     fn covers(&self, path: &[String]) -> bool {
         (0..=path.len()).any(|end| {
             let columns = self.columns_at(&path[..end]);
-            columns.iter().any(|it| self.stream.columns[*it].kind == ColumnType::Json)
+            let all = |it: &ColumnPlan| it.kind == ColumnType::Json || it.mask.is_some();
+            columns.iter().any(|it| all(&self.stream.columns[*it]))
         })
     }
 
@@ -331,7 +337,7 @@ impl Walk<'_> {
                 reason: if is_key {
                     format!("expected {expected}, found ")
                 } else {
-                    reason(expected, value)
+                    reason(expected, value, mask::hides_column(self.columns.stream, plan))
                 },
             });
             Cell::Null
@@ -361,10 +367,11 @@ impl Walk<'_> {
 
     fn misplaced(&mut self, tree: &Tree<'_>, path: &[String], wanted: &str) {
         let at = if path.is_empty() { String::new() } else { format!(" at `{}`", path.join(".")) };
+        let is_hidden = mask::hides_place(self.columns.stream, path);
         self.misfits.push(Misfit {
             order: (tree.end(), usize::MAX),
             column: None,
-            reason: reason(&format!("{wanted}{at}"), tree),
+            reason: reason(&format!("{wanted}{at}"), tree, is_hidden),
         });
     }
 
@@ -477,11 +484,12 @@ fn extra(unread: &[Unread<'_, '_>]) -> Cell {
 }
 
 /// `expected int64, found "n/a"`; the end may say why.
-fn reason(expected: &str, found: &Tree<'_>) -> String {
+fn reason(expected: &str, found: &Tree<'_>, is_hidden: bool) -> String {
     let raw = found.raw;
     let found = match &found.kind {
         Kind::Object(_) => "an object".to_owned(),
         Kind::Array(_) => "an array".to_owned(),
+        _ if is_hidden => "***".to_owned(),
         _ if raw.chars().count() > 60 => format!("{}…", raw.chars().take(60).collect::<String>()),
         _ => raw.to_owned(),
     };

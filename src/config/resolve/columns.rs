@@ -113,6 +113,8 @@ impl Resolver<'_> {
                 }
                 _ => {}
             }
+            let mask =
+                spec.mask.as_ref().and_then(|it| self.mask(&format!("{at}.mask"), it, &kind));
             let Some(from) = from else { continue };
             let values = spec.values.as_ref().map(|it| {
                 it.iter()
@@ -125,6 +127,7 @@ impl Resolver<'_> {
                 kind,
                 values,
                 description: spec.description.clone(),
+                mask,
             });
         }
         columns

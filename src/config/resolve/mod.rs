@@ -8,6 +8,7 @@ mod slices;
 mod request;
 mod paginate;
 mod columns;
+mod mask;
 mod write;
 mod expect;
 mod value;
@@ -93,6 +94,7 @@ pub(super) fn resolve(
     match (pipeline, source, destination) {
         (Some(pipeline), Some(source), Some(destination)) if resolver.problems.is_empty() => {
             let fingerprint = resolver.vars.fingerprint(node.fingerprint());
+            let fingerprint = mask::salted(fingerprint, &streams);
             Ok(Plan { pipeline, description, source, streams, destination, redactor, fingerprint })
         }
         _ => {
@@ -309,13 +311,18 @@ impl Resolver<'_> {
         if specs.is_empty() && !self.removed.contains("streams") {
             self.problem("streams", "a pipeline needs at least one stream", None);
         }
-        let columns: Vec<(String, Vec<String>)> = specs
-            .iter()
-            .map(|(name, spec)| (name.clone(), spec.columns.keys().cloned().collect()))
-            .collect();
+        let listed = specs.iter().map(|(name, spec)| {
+            let masked = spec.columns.iter().filter(|(_, it)| it.mask.is_some());
+            stream::Listed {
+                stream: name.clone(),
+                columns: spec.columns.keys().cloned().collect(),
+                masked: masked.map(|(name, _)| name.clone()).collect(),
+            }
+        });
+        let catalog: Vec<_> = listed.collect();
         let mut streams: Vec<StreamPlan> = Vec::new();
         for (name, spec) in specs {
-            if let Some(stream) = self.stream(&name, spec, &columns, source_envelope) {
+            if let Some(stream) = self.stream(&name, spec, &catalog, source_envelope) {
                 streams.push(stream);
             }
         }

@@ -94,8 +94,8 @@ impl Resolver<'_> {
         catalog: &Catalog,
     ) -> Option<ParentPlan> {
         let ParentSpec { stream, bind, batch, only: _ } = spec;
-        let Some((_, columns)) = catalog.iter().find(|(name, _)| name == stream) else {
-            let known: Vec<&str> = catalog.iter().map(|(name, _)| name.as_str()).collect();
+        let Some(listed) = catalog.iter().find(|it| it.stream == *stream) else {
+            let known: Vec<&str> = catalog.iter().map(|it| it.stream.as_str()).collect();
             self.unknown(&format!("{at}.stream"), "stream", stream, &known);
             return None;
         };
@@ -109,9 +109,15 @@ impl Resolver<'_> {
                 None,
             );
         }
-        let known: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let known: Vec<&str> = listed.columns.iter().map(String::as_str).collect();
         let mut bound = Vec::new();
         for (name, column) in bind {
+            if listed.masked.contains(column) {
+                let message = format!(
+                    "column `{column}` of stream `{stream}` is masked, and requests need its real values: bind another column, or leave its mask out"
+                );
+                self.problem(format!("{at}.bind.{name}"), message, None);
+            }
             if known.contains(&column.as_str()) {
                 bound.push((name.clone(), self.name(&format!("{at}.bind.{name}"), column)?));
             } else {

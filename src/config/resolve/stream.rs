@@ -15,8 +15,17 @@ use crate::{
     },
 };
 
-/// Every stream's name with its columns, for checking references between streams.
-pub(super) type Catalog = [(String, Vec<String>)];
+/// Every stream with its columns, for checking references between streams.
+pub(super) type Catalog = [Listed];
+
+/// A stream as others may refer to it.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) stream: String,
+    pub(super) columns: Vec<String>,
+    /// The columns that do not have their real values.
+    pub(super) masked: Vec<String>,
+}
 
 /// The paths that rules read in a body.
 pub(super) fn body_paths(rules: &[ResponseRule]) -> Vec<JsonPath> {
@@ -130,7 +139,7 @@ impl Resolver<'_> {
 
         let paginate = paginate?;
         let envelope = envelope(&paginate, &responses, source_envelope);
-        Some(StreamPlan {
+        let stream = StreamPlan {
             name: name?,
             description,
             request: request?,
@@ -154,7 +163,9 @@ impl Resolver<'_> {
             responses,
             max_rejected,
             envelope,
-        })
+        };
+        self.masked_columns(&at, &stream);
+        Some(stream)
     }
 
     fn cursor(

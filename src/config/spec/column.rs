@@ -18,6 +18,28 @@ pub(in crate::config) struct ColumnSpec {
     pub(in crate::config) values: Option<IndexMap<String, String>>,
     /// For readers of the file's schema.
     pub(in crate::config) description: Option<String>,
+    /// What is written instead of values that should not be known. Default: the values themselves.
+    pub(in crate::config) mask: Option<MaskSpec>,
+}
+
+/// What is written instead of values that should not be known.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(in crate::config) enum MaskSpec {
+    /// The HMAC-SHA-256 of the text, as 64 hexadecimal digits: equal texts stay equal.
+    Sha256(Sha256Spec),
+    /// Nothing: every value is null.
+    Drop,
+    /// This for every value; what is null stays null.
+    Constant(Scalar),
+}
+
+/// How texts become hashes.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Sha256Spec {
+    /// The key, from a secret variable; at least 16 characters.
+    pub(in crate::config) salt: Scalar,
 }
 
 /// What a value must be.

@@ -21,7 +21,8 @@ pub(in crate::config) use auth::{
     YandexIamSpec,
 };
 pub(in crate::config) use column::{
-    CalendarSpec, ColumnSpec, DurationUnitSpec, InstantFormatSpec, TypeSpec, UnknownFieldsSpec,
+    CalendarSpec, ColumnSpec, DurationUnitSpec, InstantFormatSpec, MaskSpec, TypeSpec,
+    UnknownFieldsSpec,
 };
 pub(in crate::config) use paginate::{
     LastRecordSpec, LinkSpec, NextUrlSpec, OffsetSpec, PageSpec, PaginateSpec, PlaceSpec, TokenSpec,

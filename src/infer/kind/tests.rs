@@ -119,3 +119,13 @@ fn few_texts_in_many_records_are_named() {
     check("state", &many[..5], "string", "");
     check("state_id", &many, "string", "");
 }
+
+#[test]
+fn addresses_of_people_are_pointed_out_and_not_repeated() {
+    let many = [r#""li@example.org""#; 9];
+    check("emailAddress", &many, "string", "holds an e-mail address: consider `mask`");
+    check("to", &[r#""li@example.org""#, r#""""#], "string", "consider `mask`");
+    check("to", &[r#""li@example.org""#, r#""nobody""#], "string", "");
+    check("at", &[r#""@li""#, r#""li@home""#, r#""me@ home.org""#, r#""a@b@c.d""#], "string", "");
+    check("url", &[r#""ssh://git@example.org/x""#], "string", "");
+}

@@ -76,6 +76,7 @@ fn page(slice: &str, number: u64) -> SpooledPage {
             column: Some("id".to_owned()),
             reason: "`x` is no number".to_owned(),
             raw: r#"{"id":"x"}"#.to_owned(),
+            masked: vec!["author.email".to_owned()],
         }],
     }
 }

@@ -118,6 +118,7 @@ fn wider(at: usize) -> StreamPlan {
             kind: ColumnType::String,
             values: None,
             description: None,
+            mask: None,
         },
     );
     plan

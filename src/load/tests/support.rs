@@ -106,6 +106,7 @@ pub(super) fn stream(write: WriteMode) -> StreamPlan {
         kind,
         values: None,
         description: Some(format!("what `{text}` means")),
+        mask: None,
     };
     StreamPlan {
         name: name("s"),
