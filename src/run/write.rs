@@ -49,7 +49,7 @@ fn stage(
         let started = Instant::now();
         match queued {
             Queued::Page { page, room } => {
-                let QueuedPage { slice, key, page, records, batch, rejects } = page;
+                let QueuedPage { slice, key, page, records, batch, rejects, context } = page;
                 for reject in &rejects {
                     quarantine.write(RejectedRecord {
                         slice: &slice,
@@ -58,6 +58,7 @@ fn stage(
                         column: reject.column.as_deref(),
                         reason: &reject.reason,
                         raw: &reject.raw,
+                        context: &context,
                     })?;
                 }
                 match key {
