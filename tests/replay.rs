@@ -254,3 +254,67 @@ fn a_replay_can_be_of_one_run_and_one_stream() {
     assert_eq!(replay(&workspace, &right, &["--stream", "log"]).code, Some(0));
     assert_eq!(workspace.rows("log").len(), 1);
 }
+
+#[test]
+fn parents_that_leave_quarantine_are_followed_by_the_next_run() {
+    let server = Server::start(|request| {
+        let key = request.param("key").unwrap_or_default().to_owned();
+        let hours = if key == "OPS-2" { json!("5h") } else { json!(5) };
+        Response::json(&if request.path == "/issues" {
+            json!([
+                { "key": "OPS-1", "day": "2024-07-25", "nr": 1, "number": 1 },
+                { "key": "OPS-2", "day": "2024-07-25", "nr": "#2", "number": 2 },
+            ])
+        } else {
+            json!([{ "id": 7, "day": "2024-07-25", "hours": hours, "spent": 5 }])
+        })
+    });
+    let file = |number: &str, hours: &str| {
+        format!(
+            "version: 1
+pipeline: own
+source: {{ base_url: {} }}
+streams:
+  issues:
+    request: {{ path: /issues }}
+    columns:
+      key: {{ from: key, type: string }}
+      day: {{ from: day, type: date }}
+      number: {{ from: {number}, type: int64 }}
+    unknown_fields: ignore
+    write: {{ merge: {{ key: [key] }} }}
+    partition_by: {{ column: day }}
+    max_rejected: 10
+  log:
+    request: {{ path: /log, query: {{ key: '{{{{ parent.issue }}}}' }} }}
+    slices: {{ parent: {{ stream: issues, bind: {{ issue: key }} }} }}
+    columns:
+      issue: {{ from: parent.issue, type: string }}
+      id: {{ from: id, type: int64 }}
+      day: {{ from: day, type: date }}
+      hours: {{ from: {hours}, type: int64 }}
+    unknown_fields: ignore
+    write: {{ replace: {{ scope: slice, key: [issue, id], by: {{ issue: parent.issue }} }} }}
+    partition_by: {{ column: day }}
+    max_rejected: 10
+",
+            server.url()
+        )
+    };
+    let workspace = Workspace::new();
+    let ended = run(&workspace, &file("nr", "hours"), 12, &[]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(workspace.rows("log").len(), 1);
+
+    let right = file("number", "hours");
+    let replayed = replay(&workspace, &right, &[]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    assert_eq!(replayed.report()["streams"][0]["followed_by"], json!(["log"]));
+
+    // The child's record does not fit either, and says of which parent it is.
+    assert_eq!(run(&workspace, &right, 13, &["--stream", "log"]).code, Some(7));
+    let right = file("number", "spent");
+    let replayed = replay(&workspace, &right, &[]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    assert_eq!(datasets(&workspace), datasets_of(&right));
+}

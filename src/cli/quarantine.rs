@@ -164,6 +164,15 @@ fn show(report: &ReplayReport, global: &GlobalArgs, stdout: &mut dyn Write) {
         report::line(stdout, format_args!("\n{staying}"));
     }
     for it in streams {
+        if !it.followed_by.is_empty() {
+            let (stream, children) = (&it.stream, it.followed_by.join("`, `"));
+            report::line(
+                stdout,
+                format_args!(
+                    "note: {pipeline}.{stream}: the next run asks for what belongs to the rows, in `{children}`"
+                ),
+            );
+        }
         let need: u64 = it.staying.iter().filter(|it| it.needs_run).map(|it| it.records).sum();
         if need > 0 {
             let (records, stream) = (counted(need, "record"), &it.stream);

@@ -11,14 +11,18 @@
 //! since, also where a row says itself whether it is newer than the one that stands.
 //!
 //! Rows, and what becomes of quarantine, are one commit of the stream; it keeps the stream's state,
-//! and completes the run that was there before.
+//! and completes the run that was there before. The parents among the rows were never followed: before
+//! they are published, their children's states remember them for the next run.
 
 use std::{collections::BTreeMap, fmt};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Publish, Refresh, check_selection};
+use super::{
+    Publish, Refresh, check_selection,
+    feed::{ChildFeed, Parents},
+};
 use crate::{
     error::Error,
     load::{
@@ -85,6 +89,8 @@ pub struct StreamReplay {
     pub superseded: u64,
     /// The directories of the partitions that change.
     pub changed: Vec<String>,
+    /// The streams that the next run asks for what belongs to the new rows.
+    pub followed_by: Vec<String>,
     /// Records that stay, by why; the most frequent first.
     pub staying: Vec<Staying>,
 }
@@ -199,6 +205,9 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
         if is_wanted && inspection.quarantine(&stream.name).map_err(Error::Inspect)?.records > 0 {
             // All of them before anything is changed.
             destination.check(stream).map_err(Error::Write)?;
+            for (child, ..) in children(plan, stream) {
+                destination.check(child).map_err(Error::Write)?;
+            }
             chosen.push(stream);
         }
     }
@@ -223,10 +232,11 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
             writer,
             report: StreamReplay::default(),
             staying: BTreeMap::new(),
+            children: children(plan, stream),
         };
         quarantine.decide(|record| sorting.fate(record)).map_err(Error::Write)?;
         let run = standing.run.unwrap_or_default().to_owned();
-        replays.push(sorting.finish(quarantine, run, &stored)?);
+        replays.push(sorting.finish(&destination, quarantine, run, &stored)?);
     }
     let stays = replays.iter().any(|it| !it.staying.is_empty());
     Ok(ReplayReport {
@@ -248,6 +258,50 @@ struct Sorting<'a> {
     report: StreamReplay,
     /// By column and reason, and whether a run is needed.
     staying: BTreeMap<(Option<String>, String, bool), u64>,
+    /// The ways to the streams that follow the rows.
+    children: Vec<(&'a StreamPlan, ChildFeed, Parents)>,
+}
+
+/// The ways from a stream to those that follow its rows.
+fn children<'a>(plan: &'a Plan, parent: &StreamPlan) -> Vec<(&'a StreamPlan, ChildFeed, Parents)> {
+    let feed = |child: &'a StreamPlan| {
+        let slices = child.slices.parent().filter(|it| it.stream == parent.name)?;
+        let (feed, parents) = ChildFeed::new(slices.bind.clone(), None);
+        Some((child, feed, parents))
+    };
+    plan.streams.iter().filter_map(feed).collect()
+}
+
+/// Lets the next run ask for what belongs to `parents`, whether or not they change. A child that was
+/// never published follows all of them then.
+fn remember(
+    destination: &Destination,
+    child: &StreamPlan,
+    mut parents: Parents,
+    memory_bytes: usize,
+) -> Result<bool, Error> {
+    let damaged = |source| Error::State { stream: child.name.clone(), source };
+    let stored = destination.state(&child.name).map_err(Error::Write)?.unwrap_or_default();
+    let Some(mut state) = StreamState::from_stored(stored).map_err(damaged)? else {
+        return Ok(false);
+    };
+    let before = state.pending.len();
+    while let Ok(parent) = parents.try_recv() {
+        let parent = parent.into();
+        if !state.pending.contains(&parent) {
+            state.pending.push(parent);
+        }
+    }
+    if state.pending.len() == before {
+        return Ok(false);
+    }
+    let published = destination.inspection().stream(&child.name).map_err(Error::Inspect)?;
+    let run = published.map(|it| it.run).unwrap_or_default();
+    let writer = destination.stream(child, memory_bytes).map_err(Error::Write)?;
+    let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).map_err(Error::Write)?;
+    let staged = staged.settling(run, destination.requarantine(&child.name));
+    staged.publish(&state.to_stored().map_err(damaged)?).map_err(Error::Write)?;
+    Ok(true)
 }
 
 impl Sorting<'_> {
@@ -268,6 +322,9 @@ impl Sorting<'_> {
                     None => {
                         self.report.published += 1;
                         self.report.rows += batch.num_rows() as u64;
+                        for (_, feed, _) in &self.children {
+                            feed.send(&batch);
+                        }
                         self.writer.write(batch)?;
                         return Ok(Fate::Leaves);
                     }
@@ -288,11 +345,12 @@ impl Sorting<'_> {
     /// Publishes, and tells what became of the records.
     fn finish(
         self,
+        destination: &Destination,
         quarantine: Requarantine,
         run: String,
         state: &serde_json::Value,
     ) -> Result<StreamReplay, Error> {
-        let Self { stream, options, writer, mut report, staying, .. } = self;
+        let Self { stream, options, writer, mut report, staying, children, .. } = self;
         report.stream = stream.name.to_string();
         report.staying = staying
             .into_iter()
@@ -309,6 +367,14 @@ impl Sorting<'_> {
         }
         // Of no slice everything was read: nothing goes.
         let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).map_err(Error::Write)?;
+        if options.purpose == Purpose::Publish {
+            // First: what is asked for in vain does no harm.
+            for (child, _, parents) in children {
+                if remember(destination, child, parents, options.memory_bytes)? {
+                    report.followed_by.push(child.name.to_string());
+                }
+            }
+        }
         report.added = staged.added;
         report.updated = staged.updated;
         report.unchanged = staged.unchanged;
