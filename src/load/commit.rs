@@ -220,6 +220,7 @@ impl StagedStream {
 
     /// Makes the commit one that completes `run`, which has published last: the rows are of records
     /// that it rejected and that leave `quarantine`.
+    #[must_use]
     pub fn settling(mut self, run: String, quarantine: Requarantine) -> Self {
         self.manifest.run = run;
         self.quarantine = Some(quarantine);

@@ -311,7 +311,7 @@ impl Sorting<'_> {
         }
         self.report.records += 1;
         if let Some(why) = needs_run(self.stream, &self.decoder, self.standing, record) {
-            self.stays(None, why.to_string(), true);
+            self.stays(None, &why.to_string(), true);
             return Ok(Fate::Stays);
         }
         let RejectContext { parent, slice, held_back: _ } =
@@ -332,11 +332,11 @@ impl Sorting<'_> {
                 },
                 Err(err) => (None, err.to_string()),
             };
-        self.stays(column.clone(), reason.clone(), false);
+        self.stays(column.clone(), &reason, false);
         Ok(Fate::StaysFor { column, reason })
     }
 
-    fn stays(&mut self, column: Option<String>, reason: String, needs_run: bool) {
+    fn stays(&mut self, column: Option<String>, reason: &str, needs_run: bool) {
         // What was found is different in every record.
         let reason = reason.split(", found").next().unwrap_or_default().to_owned();
         *self.staying.entry((column, reason, needs_run)).or_default() += 1;
@@ -437,9 +437,9 @@ destination: {{ path: out }}
         }
     }
 
-    fn known() -> Option<RejectContext> {
+    fn known() -> RejectContext {
         let slice = BTreeMap::from([("mode".to_owned(), json!("a"))]);
-        Some(RejectContext { slice, ..RejectContext::default() })
+        RejectContext { slice, ..RejectContext::default() }
     }
 
     #[test]
@@ -474,8 +474,12 @@ destination: {{ path: out }}
             ] {
                 let stream = stream(write, "items");
                 let standing = Standing { run: last, read_whole_by: whole };
-                let found =
-                    needs_run(&stream, &Decoder::new(&stream), standing, &record("r2", known()));
+                let found = needs_run(
+                    &stream,
+                    &Decoder::new(&stream),
+                    standing,
+                    &record("r2", Some(known())),
+                );
                 assert_eq!(found, expected, "{write}, last {last:?}, whole {whole:?}");
             }
         }
@@ -487,13 +491,14 @@ destination: {{ path: out }}
         let standing = Standing { run: Some("r2"), read_whole_by: None };
         let found = |record| needs_run(&keyed, &Decoder::new(&keyed), standing, &record);
 
-        assert_eq!(found(record("r2", known())), None);
+        assert_eq!(found(record("r2", Some(known()))), None);
         assert_eq!(found(record("r2", None)), Some(NeedsRun::NoContext));
         let other = Some(RejectContext::default());
         assert_eq!(found(record("r2", other)), Some(NeedsRun::NoContext));
-        let held_back = known().map(|it| RejectContext { held_back: true, ..it });
+        let held_back = Some(RejectContext { held_back: true, ..known() });
         assert_eq!(found(record("r2", held_back)), Some(NeedsRun::HeldBack));
-        let masked = KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", known()) };
+        let masked =
+            KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", Some(known())) };
         assert_eq!(found(masked), Some(NeedsRun::Masked));
     }
 }
