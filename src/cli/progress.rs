@@ -2,7 +2,11 @@
 
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    io,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -44,6 +48,7 @@ pub(super) async fn draw(progress: &Progress, bars: Bars) {
         })
         .collect();
     let _clear = ClearOnDrop(&all);
+    *shown() = Some(all.clone());
     loop {
         #[expect(
             clippy::disallowed_methods,
@@ -59,7 +64,8 @@ pub(super) async fn draw(progress: &Progress, bars: Bars) {
 
 fn update(bar: &ProgressBar, stream: &StreamProgress, now: DateTime<FixedOffset>) {
     let count = |it: &AtomicU64| it.load(Relaxed);
-    bar.set_length(count(&stream.slices));
+    // A bar of nothing would be a full one.
+    bar.set_length(count(&stream.slices).max(1));
     bar.set_position(count(&stream.slices_done));
     let rows = count(&stream.rows);
     let elapsed = bar.elapsed().as_secs_f64().max(0.001);
@@ -135,11 +141,37 @@ fn on_the_clock(at: DateTime<Utc>, now: DateTime<FixedOffset>) -> String {
     at.format(if is_today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
 }
 
+/// The bars that are on the screen: a process has one, and logs know of no run.
+static SHOWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+fn shown() -> MutexGuard<'static, Option<MultiProgress>> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The standard error, above the bars if there are any: a line between them would tear them.
+#[derive(Debug)]
+pub(super) struct AboveBars;
+
+impl io::Write for AboveBars {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let shown = shown().clone();
+        match shown {
+            Some(bars) => bars.suspend(|| io::stderr().write(text)),
+            None => io::stderr().write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Takes the bars off the screen, so that the closing table stands alone.
 struct ClearOnDrop<'a>(&'a MultiProgress);
 
 impl Drop for ClearOnDrop<'_> {
     fn drop(&mut self) {
+        *shown() = None;
         // A terminal that is gone needs no clearing.
         let _ = self.0.clear();
     }
