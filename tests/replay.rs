@@ -318,3 +318,48 @@ streams:
     assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
     assert_eq!(datasets(&workspace), datasets_of(&right));
 }
+
+#[test]
+fn a_person_is_told_what_fits_what_stays_and_what_needs_a_run() {
+    let mut broken = does_not(3, 1, 7);
+    broken["spent"]["hours"] = json!("many");
+    let world = world(json!({ "a": [does_not(1, 1, 8), broken], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let write = "{ merge: { key: [mode, id] } }";
+    run(&workspace, &file(&server, WRONG, write), 12, &[]);
+    let right = file(&server, RIGHT, write);
+    let told = || {
+        let args = ["--replay", "--dry-run"];
+        let ended = Ended::of(&workspace.subcommand("quarantine", &right, &args).output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(7), ""));
+        let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        ended.stdout.lines().map(cells).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        told(),
+        [
+            "stream records fit rows added updated unchanged outdated stay",
+            "own.log 2 1 1 1 0 0 0 1",
+            "",
+            "stream column why it stays records",
+            "own.log hours expected int64 1",
+            "note: own: nothing was changed (`--dry-run`)",
+        ]
+    );
+
+    assert_eq!(run(&workspace, &right, 13, &[]).code, Some(7));
+    assert_eq!(
+        told()[1..],
+        [
+            // The second run's own reject, and both of the first.
+            "own.log 3 0 0 0 0 0 0 3",
+            "",
+            "stream column why it stays records",
+            "own.log - the stream was read again since 2",
+            "own.log hours expected int64 1",
+            "note: own.log: 2 records can only be read again: `tracklake run own --stream log --since DATE`",
+            "note: own: nothing was changed (`--dry-run`)",
+        ]
+    );
+}
