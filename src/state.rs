@@ -48,6 +48,10 @@ pub struct StreamState {
     /// this one.
     #[serde(default)]
     pub selection: Option<u64>,
+    /// The last run that read everything that was ever asked for, and rejected nothing: what it did
+    /// not bring was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_whole_by: Option<String>,
 }
 
 /// A state that this program cannot go on from.
@@ -86,6 +90,7 @@ impl StreamState {
             published_at,
             read_until: None,
             selection: None,
+            read_whole_by: None,
         }
     }
 

@@ -112,9 +112,14 @@ pub enum Command {
     /// Show the records that did not fit, put together by why.
     ///
     /// Needs no credentials and changes nothing. With `--json` every record comes whole.
+    ///
+    /// With `--replay`, after a column was corrected, the records that fit now are published as
+    /// their stream is written, and leave quarantine. Nothing is asked of the source, but the
+    /// variables of the pipeline must be set, as for `run`.
     #[command(after_help = "Examples:
   tracklake quarantine jira_timesheet
-  tracklake quarantine jira_timesheet --stream worklogs --json > rejected.jsonl")]
+  tracklake quarantine jira_timesheet --stream worklogs --json > rejected.jsonl
+  tracklake quarantine jira_timesheet --replay --dry-run")]
     Quarantine(QuarantineArgs),
     /// Compare the published files with their manifests, row by row.
     ///
@@ -346,6 +351,13 @@ pub struct QuarantineArgs {
     /// Only what this run rejected.
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+    /// Decode the records again with the pipeline file of now, and publish those that fit. They
+    /// leave quarantine; the others stay, and exit with 7.
+    #[arg(long)]
+    pub replay: bool,
+    /// Only say what `--replay` would do.
+    #[arg(long, requires = "replay")]
+    pub dry_run: bool,
 }
 
 /// Arguments of `compact`.

@@ -4,7 +4,10 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::args::{GlobalArgs, LogFormat};
+use super::{
+    args::{GlobalArgs, LogFormat},
+    progress::AboveBars,
+};
 
 /// Whether an environment variable has a value; an empty one counts as not set.
 fn is_set(name: &str) -> bool {
@@ -22,7 +25,7 @@ pub(super) fn start(global: &GlobalArgs) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colors = std::io::stderr().is_terminal() && !is_set("NO_COLOR");
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
+    let logs = fmt().with_env_filter(filter).with_writer(|| AboveBars).with_ansi(colors);
     // A second start, as in tests that run several commands, keeps the first.
     let _ = match global.log {
         LogFormat::Text => logs.try_init(),

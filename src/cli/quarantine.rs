@@ -7,13 +7,14 @@ use serde_json::json;
 use super::{
     Dataset,
     args::{GlobalArgs, QuarantineArgs},
-    dataset,
+    clock, dataset, export, inputs, load,
     report::{self, counted},
 };
 use crate::{
     error::Error,
-    load::{Inspection, KeptReject},
+    load::{DEFAULT_MEMORY_BYTES, Inspection, KeptReject, Purpose, Unapplied},
     plan::Name,
+    run::{self, ReplayOptions, ReplayReport, Staying},
 };
 
 /// How many characters of a record are shown.
@@ -24,6 +25,9 @@ pub(super) fn quarantine(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
+    if args.replay {
+        return replay(args, global, stdout);
+    }
     for name in &args.dataset.pipelines {
         let Dataset { pipeline, streams, path, inspection } = dataset(name, &args.dataset, global)?;
         let streams = chosen(&pipeline, streams, &args.streams)?;
@@ -77,6 +81,112 @@ pub(super) fn quarantine(
         );
     }
     Ok(0)
+}
+
+/// Publishes what fits now, one pipeline after the other.
+fn replay(args: &QuarantineArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u8, Error> {
+    let inputs = inputs().set(args.dataset.set.clone());
+    // Every file is checked before anything is changed.
+    let mut jobs = Vec::new();
+    for name in &args.dataset.pipelines {
+        let mut plan = load(name, global, &inputs)?;
+        if let Some(output) = &args.dataset.output {
+            plan.destination.path.clone_from(output);
+        }
+        let streams = export::stream_names(&plan, &args.streams)?;
+        jobs.push((plan, streams));
+    }
+    let mut code = 0;
+    for (plan, streams) in jobs {
+        let now = clock(global);
+        let options = ReplayOptions {
+            run: export::run_id(now),
+            now,
+            streams,
+            of_run: args.run.clone(),
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            purpose: if args.dry_run { Purpose::Rehearse } else { Purpose::Publish },
+        };
+        let report = run::replay(&plan, &options)?;
+        code = code.max(report.exit_code);
+        if args.dataset.json {
+            let text =
+                serde_json::to_string(&report).map_err(|err| Error::Internal(err.to_string()))?;
+            report::line(stdout, format_args!("{text}"));
+        } else {
+            show(&report, global, stdout);
+        }
+    }
+    Ok(code)
+}
+
+/// Shows what became of the records of a pipeline.
+fn show(report: &ReplayReport, global: &GlobalArgs, stdout: &mut dyn Write) {
+    let ReplayReport { pipeline, is_published, streams, finished_commits, .. } = report;
+    for Unapplied { stream, run } in finished_commits {
+        report::line(
+            stdout,
+            format_args!("note: {pipeline}.{stream}: the commit of run {run} was finished first"),
+        );
+    }
+    if streams.iter().all(|it| it.records == 0) {
+        report::line(stdout, format_args!("{pipeline}: nothing is in quarantine"));
+        return;
+    }
+    let mut table = report::plain_table(global.columns);
+    table.set_header([
+        "stream",
+        "records",
+        "fit",
+        "rows",
+        "added",
+        "updated",
+        "unchanged",
+        "outdated",
+        "stay",
+    ]);
+    let mut staying = report::plain_table(global.columns);
+    staying.set_header(["stream", "column", "why it stays", "records"]);
+    for it in streams {
+        let stay: u64 = it.staying.iter().map(|it| it.records).sum();
+        let outdated = it.outdated + it.superseded;
+        let counts =
+            [it.records, it.published, it.rows, it.added, it.updated, it.unchanged, outdated, stay];
+        let name = format!("{pipeline}.{}", it.stream);
+        table.add_row(std::iter::once(name.clone()).chain(counts.map(|it| it.to_string())));
+        for Staying { column, reason, records, .. } in &it.staying {
+            let column = column.clone().unwrap_or_else(|| "-".to_owned());
+            staying.add_row([name.clone(), column, reason.clone(), records.to_string()]);
+        }
+    }
+    report::line(stdout, format_args!("{table}"));
+    if !staying.is_empty() {
+        report::line(stdout, format_args!("\n{staying}"));
+    }
+    for it in streams {
+        if !it.followed_by.is_empty() {
+            let (stream, children) = (&it.stream, it.followed_by.join("`, `"));
+            report::line(
+                stdout,
+                format_args!(
+                    "note: {pipeline}.{stream}: the next run asks for what belongs to the rows, in `{children}`"
+                ),
+            );
+        }
+        let need: u64 = it.staying.iter().filter(|it| it.needs_run).map(|it| it.records).sum();
+        if need > 0 {
+            let (records, stream) = (counted(need, "record"), &it.stream);
+            report::line(
+                stdout,
+                format_args!(
+                    "note: {pipeline}.{stream}: {records} can only be read again: `tracklake run {pipeline} --stream {stream} --since DATE`"
+                ),
+            );
+        }
+    }
+    if !is_published {
+        report::line(stdout, format_args!("note: {pipeline}: nothing was changed (`--dry-run`)"));
+    }
 }
 
 /// The streams of these names, or all.
@@ -164,6 +274,7 @@ mod tests {
             reason: reason.to_owned(),
             raw: raw.to_owned(),
             masked: Vec::new(),
+            context: None,
         }
     }
 

@@ -1,9 +1,14 @@
 //! What progress bars and reports read while requests are under way.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
+
+use chrono::{DateTime, Utc};
 
 /// Counters that a progress bar and a report read while requests are under way.
 #[derive(Debug, Default)]
@@ -28,6 +33,33 @@ pub struct Counters {
     pub shrinks: AtomicU64,
     /// Until when the server wants no requests, in seconds since 1970-01-01 UTC; 0 for never.
     pub resumes_at: AtomicU64,
+    /// The last request that is to be sent again, and when.
+    last_retry: Mutex<Option<Retry>>,
+}
+
+/// A request that is to be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// What the source answered; `None` where nothing came.
+    pub status: Option<u16>,
+    /// Which attempt comes, from 2 on.
+    pub attempt: u32,
+    /// How many there are at most.
+    pub most: u32,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl Counters {
+    /// The last request that was to be sent again; that may be over.
+    pub fn last_retry(&self) -> Option<Retry> {
+        *self.last_retry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a request is to be sent again.
+    pub(super) fn note_retry(&self, retry: Retry) {
+        *self.last_retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(retry);
+    }
 }
 
 /// Time that adds up, also of what goes on at the same time; to the microsecond.

@@ -46,7 +46,7 @@ use tracing::{debug, warn};
 
 pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
-pub use counters::{Counters, Stopwatch, Threads};
+pub use counters::{Counters, Retry, Stopwatch, Threads};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -380,6 +380,7 @@ impl Extractor {
             }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = wait.as_millis(), "retry");
             counters.retries.fetch_add(1, Relaxed);
+            counters.note_retry(relief::retry(status, attempts + 1, retry.max_attempts, wait));
             counters.retry.time(self.budget.rest(wait)).await;
         }
     }

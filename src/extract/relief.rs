@@ -9,8 +9,8 @@ use std::{
 use tracing::warn;
 
 use super::{
-    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, LogInError, Paginator, Request,
-    SendError, Shrunk, Slice, quota, redact,
+    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, LogInError, Moment, Paginator,
+    Request, Retry, SendError, Shrunk, Slice, quota, redact,
 };
 
 /// A page that did not come, and where the slice stood.
@@ -93,4 +93,11 @@ impl Extractor {
         }
         Err(err)
     }
+}
+
+/// A request that is sent again after `wait`.
+pub(super) fn retry(status: Option<u16>, attempt: u32, most: u32, wait: Duration) -> Retry {
+    #[expect(clippy::disallowed_methods, reason = "a person looks at a clock while it waits")]
+    let now = SystemTime::now();
+    Retry { status, attempt, most, at: Moment::after(now.into(), wait).0 }
 }

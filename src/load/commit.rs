@@ -30,6 +30,7 @@ use super::{
     merge::Counts,
     parquet,
     part::Tree,
+    quarantine::{Requarantine, Rewritten},
     store::{Entry, EntryKind, Store},
 };
 use crate::plan::{Deletes, FormatPlan, Name, StreamPlan};
@@ -74,6 +75,8 @@ pub struct StagedStream {
     stream: Name,
     manifest: Manifest,
     schema: SchemaRef,
+    /// What becomes of the stream's quarantine in the same commit.
+    quarantine: Option<Requarantine>,
     staging: Staging,
     held: Arc<Held>,
 }
@@ -209,9 +212,19 @@ impl StagedStream {
                 state: serde_json::Value::Null,
             },
             schema,
+            quarantine: None,
             staging,
             held,
         }
+    }
+
+    /// Makes the commit one that completes `run`, which has published last: the rows are of records
+    /// that it rejected and that leave `quarantine`.
+    #[must_use]
+    pub fn settling(mut self, run: String, quarantine: Requarantine) -> Self {
+        self.manifest.run = run;
+        self.quarantine = Some(quarantine);
+        self
     }
 
     /// Makes the staged files, and those that stay as they are, the stream's dataset, and keeps
@@ -278,7 +291,8 @@ impl StagedStream {
 
     fn outcome_of(&self, record: &Record) -> Published {
         // The rows that we keep for ourselves are nobody's files.
-        let is_visible = |path: &str| manifest::tree_name(path) != ROWS;
+        let is_visible =
+            |path: &str| manifest::tree_name(path) != ROWS && !path.starts_with("quarantine/");
         let removed = record.files_out_first.iter().chain(&record.files_out);
         let stays = |it: &&StagedFile| !it.is_replaced && is_visible(&it.path);
         let written = || self.files.iter().filter(stays);
@@ -299,10 +313,15 @@ impl StagedStream {
             store.sync(&file.staged)?;
             read_back(store, file, &self.schema)
         })?;
-        match self.files.first() {
-            Some(file) => store.sync_parents(&file.staged),
-            None => Ok(()),
-        }
+        self.rewritten().try_for_each(|it| store.sync(&it.staged))?;
+        // All of them are in the same directory.
+        let mut staged =
+            self.files.iter().map(|it| &it.staged).chain(self.rewritten().map(|it| &it.staged));
+        staged.next().map_or(Ok(()), |it| store.sync_parents(it))
+    }
+
+    fn rewritten(&self) -> impl Iterator<Item = &Rewritten> {
+        self.quarantine.iter().flat_map(|it| &it.rewritten)
     }
 
     fn record(&self) -> Result<Record, WriteError> {
@@ -318,17 +337,26 @@ impl StagedStream {
         files_out.dedup();
         let changed: BTreeSet<&str> = self.changed.iter().map(String::as_str).collect();
         let is_first = |path: &String| partition(path).is_some_and(|it| changed.contains(it));
-        let (files_out_first, files_out) = files_out.into_iter().partition(is_first);
+        let (files_out_first, mut files_out): (_, Vec<_>) =
+            files_out.into_iter().partition(is_first);
+        files_out.extend(self.quarantine.iter().flat_map(|it| it.emptied.iter().cloned()));
         let file_in = |it: &StagedFile| FileIn {
             staged: it.staged.clone(),
             path: it.path.clone(),
             bytes: it.bytes,
             is_replaced: it.is_replaced,
         };
+        let rewritten = self.rewritten().map(|Rewritten { staged, path, bytes }| FileIn {
+            staged: staged.clone(),
+            path: path.clone(),
+            bytes: *bytes,
+            is_replaced: false,
+        });
         Ok(Record {
             version: VERSION,
             files_out_first,
-            files_in: self.files.iter().map(file_in).collect(),
+            // Rows come before their records leave quarantine.
+            files_in: self.files.iter().map(file_in).chain(rewritten).collect(),
             files_out,
             manifest: self.manifest.clone(),
         })

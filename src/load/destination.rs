@@ -19,7 +19,7 @@ use super::{
     merge::Rule,
     part::Parts,
     partition::{Ordinal, Partitioner, segment},
-    quarantine::QuarantineWriter,
+    quarantine::{QuarantineWriter, Requarantine},
     rows::Layout,
     scope::Predicate,
     split::{Dataset, Splitter},
@@ -178,6 +178,16 @@ impl Destination {
     /// Starts to keep the rejected records of a stream. No file is written until there is one.
     pub fn quarantine(&self, stream: &Name) -> QuarantineWriter {
         QuarantineWriter::new(&self.held, stream)
+    }
+
+    /// Starts to decide anew about the rejected records of a stream.
+    pub fn requarantine(&self, stream: &Name) -> Requarantine {
+        Requarantine::new(&self.held, stream)
+    }
+
+    /// The destination, to be looked at.
+    pub fn inspection(&self) -> Inspection {
+        Inspection::of(&self.held.store, &self.held.pipeline)
     }
 
     /// How many rows the stream's dataset has that are not marked as gone; `None` where nothing has

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     KeptReject, ResumeHeader, Rewrite, WriteError, lock,
     manifest::{self, Manifest},
-    spool,
+    quarantine, spool,
     store::{EntryKind, Store, io_error},
     update::Order,
 };
@@ -191,13 +191,8 @@ impl Inspection {
 
     /// The rejected records of a stream.
     pub fn quarantine(&self, stream: &Name) -> Result<Quarantined, WriteError> {
-        let directory = format!("quarantine/{}/{stream}", self.pipeline);
         let mut found = Quarantined::default();
-        for entry in self.store.list(&directory)? {
-            if entry.kind != EntryKind::File || entry.name.strip_suffix(".jsonl").is_none() {
-                continue;
-            }
-            let path = format!("{directory}/{}", entry.name);
+        for path in quarantine::files(&self.store, &self.pipeline, stream)? {
             found.files += 1;
             found.records += self.lines(&path)?;
             found.newest = Some(path);
@@ -211,16 +206,11 @@ impl Inspection {
         stream: &Name,
         mut see: impl FnMut(KeptReject),
     ) -> Result<(), WriteError> {
-        let directory = format!("quarantine/{}/{stream}", self.pipeline);
-        for entry in self.store.list(&directory)? {
-            if entry.kind != EntryKind::File || entry.name.strip_suffix(".jsonl").is_none() {
-                continue;
-            }
-            let (file, absolute) = self.store.open_file(&format!("{directory}/{}", entry.name))?;
-            for line in BufReader::new(file).lines() {
-                let record = line.and_then(|it| Ok(serde_json::from_str(&it)?));
-                see(record.map_err(io_error("read", &absolute))?);
-            }
+        for path in quarantine::files(&self.store, &self.pipeline, stream)? {
+            quarantine::each(&self.store, &path, |record, _| {
+                see(record);
+                Ok(())
+            })?;
         }
         Ok(())
     }

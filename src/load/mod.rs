@@ -65,7 +65,9 @@ pub use compact::Compaction;
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};
-pub use quarantine::{KeptReject, QuarantineWriter, RejectedRecord};
+pub use quarantine::{
+    Fate, KeptReject, QuarantineWriter, RejectContext, RejectedRecord, Requarantine,
+};
 pub use rows_out::{RowFormat, RowsError, RowsOut, cell_text};
 pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{

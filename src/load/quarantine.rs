@@ -3,23 +3,30 @@
 //! ```text
 //! quarantine/<pipeline>/<stream>/<run>.jsonl
 //! {"run":"r1","stream":"worklog","slice":"TREK-1","page":0,"position":3,"column":"start",
-//!  "reason":"expected an instant, found \"n/a\"","raw":"{\"id\":41,\"start\":\"n/a\"}"}
+//!  "reason":"expected an instant, found \"n/a\"","raw":"{\"id\":41,\"start\":\"n/a\"}",
+//!  "context":{"parent":{"issue_key":"TREK-1"}}}
 //! ```
 //!
 //! The raw text is a JSON string whatever it holds: it may be no JSON at all. Where columns mask
 //! something in it, a line ends with the paths where something else stands than was received:
-//! `"masked":["author.email"]`. The file is staged
-//! while it is written, and published also when its stream fails.
+//! `"masked":["author.email"]`. The file is staged while it is
+//! written, and published also when its stream fails. What leaves it later does so in the commit that
+//! publishes its rows.
 
-use std::{io::Write as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     WriteError,
     destination::Held,
     partition::segment,
-    store::{StagingFile, io_error},
+    store::{EntryKind, StagingFile, Store, io_error},
 };
 use crate::plan::Name;
 
@@ -40,6 +47,23 @@ pub struct RejectedRecord<'a> {
     pub raw: &'a str,
     /// The paths in the record where something else stands than was received.
     pub masked: &'a [String],
+    /// What its slice brought to its columns.
+    pub context: &'a RejectContext,
+}
+
+/// What a rejected record needs beside its text to become rows later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectContext {
+    /// The values of the parent row, by the names that they are bound to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parent: BTreeMap<String, Value>,
+    /// The values of the slice.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slice: BTreeMap<String, Value>,
+    /// Whether the rows of its slice that did fit were not published either, because the stream has
+    /// no key to tell them from those that stand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
 }
 
 /// Keeps the rejected records of one stream in one run.
@@ -73,6 +97,9 @@ pub struct KeptReject {
     /// The paths in the record where something else stands than was received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<String>,
+    /// What its slice brought to its columns; nothing in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<RejectContext>,
 }
 
 /// A line, its fields in order.
@@ -88,6 +115,7 @@ struct Line<'a> {
     raw: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     masked: &'a [String],
+    context: &'a RejectContext,
 }
 
 impl QuarantineWriter {
@@ -99,7 +127,7 @@ impl QuarantineWriter {
 
     /// Keeps a record.
     pub fn write(&mut self, record: RejectedRecord<'_>) -> Result<(), WriteError> {
-        let RejectedRecord { slice, page, position, column, reason, raw, masked } = record;
+        let RejectedRecord { slice, page, position, column, reason, raw, masked, context } = record;
         let line = Line {
             run: &self.held.run,
             stream: self.stream.as_str(),
@@ -110,6 +138,7 @@ impl QuarantineWriter {
             reason,
             raw,
             masked,
+            context,
         };
         let file = match self.file.take() {
             Some(file) => file,
@@ -131,7 +160,7 @@ impl QuarantineWriter {
         flushed.map_err(io_error("write", file.absolute()))?;
         drop(file);
         let Held { store, pipeline, run, .. } = &*self.held;
-        let path = format!("quarantine/{pipeline}/{}/{}.jsonl", self.stream, segment(run));
+        let path = format!("{}/{}.jsonl", directory(pipeline, &self.stream), segment(run));
         store.sync(&self.staged)?;
         store.rename(&self.staged, &path)?;
         store.sync_parents(&path)?;
@@ -144,5 +173,133 @@ impl Drop for QuarantineWriter {
         if self.file.take().is_some() {
             let _ = self.held.store.remove(&self.staged);
         }
+    }
+}
+
+/// Where the files of a stream are, one a run.
+pub(super) fn directory(pipeline: &Name, stream: &Name) -> String {
+    format!("quarantine/{pipeline}/{stream}")
+}
+
+/// The files of a stream, the first run's first.
+pub(super) fn files(
+    store: &Store,
+    pipeline: &Name,
+    stream: &Name,
+) -> Result<Vec<String>, WriteError> {
+    let directory = directory(pipeline, stream);
+    let files = store.list(&directory)?.into_iter();
+    let is_ours =
+        |name: &String, kind| kind == EntryKind::File && name.strip_suffix(".jsonl").is_some();
+    Ok(files
+        .filter(|it| is_ours(&it.name, it.kind))
+        .map(|it| format!("{directory}/{}", it.name))
+        .collect())
+}
+
+/// Shows every record of a file, with its line.
+pub(super) fn each(
+    store: &Store,
+    path: &str,
+    mut see: impl FnMut(KeptReject, &str) -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
+    let (file, absolute) = store.open_file(path)?;
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(io_error("read", &absolute))?;
+        let record = serde_json::from_str(&line).map_err(std::io::Error::from);
+        see(record.map_err(io_error("read", &absolute))?, &line)?;
+    }
+    Ok(())
+}
+
+/// What becomes of a record in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Its rows are published.
+    Leaves,
+    /// It stays as it is.
+    Stays,
+    /// It stays for another reason than before.
+    StaysFor {
+        /// The column that does not fit.
+        column: Option<String>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The quarantine of a stream as it will be: given to [`StagedStream::settling`], it becomes so in
+/// the commit of the rows, or not at all.
+///
+/// [`StagedStream::settling`]: super::StagedStream::settling
+#[derive(Debug)]
+pub struct Requarantine {
+    held: Arc<Held>,
+    stream: Name,
+    pub(super) rewritten: Vec<Rewritten>,
+    /// Files of which nothing is left.
+    pub(super) emptied: Vec<String>,
+}
+
+/// A file with the records that stay in it.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    pub(super) staged: String,
+    pub(super) path: String,
+    pub(super) bytes: u64,
+}
+
+impl Requarantine {
+    pub(super) fn new(held: &Arc<Held>, stream: &Name) -> Self {
+        let (held, stream) = (Arc::clone(held), stream.clone());
+        Self { held, stream, rewritten: Vec::new(), emptied: Vec::new() }
+    }
+
+    /// Decides what becomes of each record, the first run's first.
+    pub fn decide(
+        &mut self,
+        mut fate: impl FnMut(&KeptReject) -> Result<Fate, WriteError>,
+    ) -> Result<(), WriteError> {
+        let Held { store, pipeline, .. } = &*self.held;
+        for (at, path) in files(store, pipeline, &self.stream)?.into_iter().enumerate() {
+            // In the directory that goes with the rows, if these do.
+            let staged = format!("{}/{}/{at}.jsonl.staged", self.held.staging(), self.stream);
+            let mut file = store.create(&staged)?;
+            let mut is_changed = false;
+            each(store, &path, |record, line| {
+                let written = match fate(&record)? {
+                    Fate::Leaves => {
+                        is_changed = true;
+                        Ok(())
+                    }
+                    Fate::Stays => writeln!(file, "{line}"),
+                    Fate::StaysFor { column, reason } => {
+                        is_changed |= (&column, &reason) != (&record.column, &record.reason);
+                        let record = KeptReject { column, reason, ..record };
+                        serde_json::to_string(&record)
+                            .map_err(std::io::Error::from)
+                            .and_then(|line| writeln!(file, "{line}"))
+                    }
+                };
+                written.map_err(file.error())
+            })?;
+            file.flush().map_err(file.error())?;
+            let bytes = file.bytes();
+            drop(file);
+            if is_changed && bytes > 0 {
+                self.rewritten.push(Rewritten { staged, path, bytes });
+                continue;
+            }
+            store.remove(&staged)?;
+            if is_changed {
+                self.emptied.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it becomes another one.
+    pub fn is_changed(&self) -> bool {
+        !self.rewritten.is_empty() || !self.emptied.is_empty()
     }
 }

@@ -499,7 +499,10 @@ fn rejected_records_are_kept_with_their_reasons() {
     )
     .unwrap();
     let mut quarantine = destination.quarantine(&name("s"));
+    let parent = BTreeMap::from([("issue".to_owned(), "TREK-1".into())]);
+    let context = crate::load::RejectContext { parent, ..Default::default() };
     let rejected = RejectedRecord {
+        context: &context,
         slice: "TREK-1",
         page: 0,
         position: 3,
@@ -526,7 +529,7 @@ fn rejected_records_are_kept_with_their_reasons() {
     assert_eq!(lines.len(), 2);
     assert_eq!(
         lines[0],
-        r#"{"run":"../r1","stream":"s","slice":"TREK-1","page":0,"position":3,"column":"start","reason":"expected an instant","raw":"{\"id\":\n41"}"#
+        r#"{"run":"../r1","stream":"s","slice":"TREK-1","page":0,"position":3,"column":"start","reason":"expected an instant","raw":"{\"id\":\n41","context":{"parent":{"issue":"TREK-1"}}}"#
     );
 }
 

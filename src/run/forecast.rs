@@ -105,7 +105,7 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
         let stored = summary.map(|it| it.state).unwrap_or_default();
         let state = StreamState::from_stored(stored)
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
-        check_selection(stream, *publish, state.as_ref(), options)?;
+        check_selection(stream, *publish, state.as_ref(), options.refresh)?;
         states.insert(&stream.name, state);
     }
 

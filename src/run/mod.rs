@@ -20,6 +20,7 @@ mod forecast;
 mod progress;
 mod pull;
 mod reader;
+mod replay;
 mod report;
 mod slices;
 mod stream;
@@ -39,6 +40,7 @@ pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
+pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, replay};
 pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
 
 use crate::{
@@ -280,7 +282,7 @@ fn jobs<'a>(
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
-        check_selection(stream, *publish, state.as_ref(), options)?;
+        check_selection(stream, *publish, state.as_ref(), options.refresh)?;
         states.insert(&stream.name, state);
     }
 
@@ -357,11 +359,11 @@ fn check_selection(
     stream: &StreamPlan,
     publish: Publish,
     state: Option<&StreamState>,
-    options: &RunOptions,
+    refresh: Refresh,
 ) -> Result<(), Error> {
     let known = state.and_then(|it| it.selection);
     let is_other = known.is_some_and(|it| it != stream.selection());
-    if is_other && publish == Publish::Yes && options.refresh == Refresh::Incremental {
+    if is_other && publish == Publish::Yes && refresh == Refresh::Incremental {
         return Err(Error::OtherSelection { stream: stream.name.clone() });
     }
     Ok(())

@@ -285,7 +285,7 @@ impl Iterator for PulledPages {
         loop {
             let Queued::Page { page, room } = self.receiver.blocking_recv()? else { continue };
             self.room = Some(room);
-            let QueuedPage { slice, key: _, page, records, batch, rejects } = page;
+            let QueuedPage { slice, key: _, page, records, batch, rejects, context: _ } = page;
             let batch = match &mut self.repeats {
                 Some(repeats) => repeats.leave_out(batch),
                 None => Ok(batch),

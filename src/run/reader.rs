@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     extract::{NotTaken, PageReader, Slice, UnreadableBody},
-    load::{ReadScopes, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
+    load::{ReadScopes, RejectContext, Rewrite, Spooled, SpooledEnd, SpooledPage, SpooledReject},
     plan::{Name, PageFacts, ReplaceScope, SliceContext, StreamPlan, WriteMode},
     transform::{BodyError, Decoded, Decoder, Notices, Reject},
 };
@@ -152,6 +152,8 @@ pub(super) struct QueuedPage {
     pub(super) records: u64,
     pub(super) batch: RecordBatch,
     pub(super) rejects: Vec<Reject>,
+    /// What these need beside their texts; nothing where there are none.
+    pub(super) context: RejectContext,
 }
 
 /// Counts that are no progress, but belong into the report.
@@ -264,9 +266,17 @@ pub(super) struct SliceReader<'a> {
 /// The pages of a slice that are held back.
 #[derive(Default)]
 struct Held {
-    pages: Vec<(u64, String, Decoded)>,
+    pages: Vec<HeldPage>,
     /// Of their rows.
     bytes: usize,
+}
+
+/// A page that is held back.
+struct HeldPage {
+    page: u64,
+    slice: String,
+    decoded: Decoded,
+    context: RejectContext,
 }
 
 impl<'a> SliceReader<'a> {
@@ -279,18 +289,17 @@ impl<'a> SliceReader<'a> {
     }
 
     /// Hands on a page that an earlier run has read.
-    pub(super) async fn replay(&self, page: SpooledPage) -> Result<(), NotTaken> {
-        let SpooledPage { slice, page, records, batch, rejects } = page;
+    pub(super) async fn replay(&self, slice: &Slice, page: SpooledPage) -> Result<(), NotTaken> {
+        let SpooledPage { slice: _, page, records, batch, rejects } = page;
         let rejects = rejects.into_iter().map(|it| {
             let SpooledReject { position, column, reason, raw, masked } = it;
             Reject { position, column, reason, raw, masked }
         });
-        let rejects = rejects.collect();
+        let rejects: Vec<_> = rejects.collect();
         let facts = PageFacts { records, ..PageFacts::default() };
         let decoded = Decoded { facts, batch, rejects, notices: Notices::default() };
-        // The key starts with what a person calls the slice.
-        let name = slice.split(KEY_SEPARATOR).next().unwrap_or_default().to_owned();
-        self.hand_on(page, name, decoded).await
+        let context = self.context(slice, &decoded.rejects);
+        self.hand_on(page, slice.id.clone(), decoded, context).await
     }
 
     /// Says how the slice ended, for a later run.
@@ -311,19 +320,46 @@ impl<'a> SliceReader<'a> {
         let held = std::mem::take(&mut *lock(&self.held)).pages;
         // Where a record did not fit, the rows that stand stay; without a key the new ones would
         // double them.
-        let has_rejects = held.iter().any(|(_, _, page)| !page.rejects.is_empty());
+        let has_rejects = held.iter().any(|it| !it.decoded.rejects.is_empty());
         let only_rejects = has_rejects && self.shared.has_standing_rows;
-        for (page, slice, mut decoded) in held {
+        for HeldPage { page, slice, mut decoded, context } in held {
             if only_rejects {
                 lock(&self.shared.tally).held_back += decoded.batch.num_rows() as u64;
                 decoded.batch = RecordBatch::new_empty(decoded.batch.schema());
             }
-            self.hand_on(page, slice, decoded).await?;
+            self.hand_on(page, slice, decoded, context).await?;
         }
         Ok(())
     }
 
-    async fn hand_on(&self, page: u64, slice: String, decoded: Decoded) -> Result<(), NotTaken> {
+    /// What the rejects of a page need to become rows later.
+    fn context(&self, slice: &Slice, rejects: &[Reject]) -> RejectContext {
+        if rejects.is_empty() {
+            return RejectContext::default();
+        }
+        let SliceContext { parent, slice: values } = &slice.context;
+        // The parents of a batch are not told apart, so that no column has a value of them.
+        let is_of_one = |(name, value): &(&String, &serde_json::Value)| {
+            *name != PARENT_VERSION && !value.is_array()
+        };
+        RejectContext {
+            parent: parent
+                .iter()
+                .filter(is_of_one)
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            slice: values.clone(),
+            held_back: !self.shared.has_key && self.shared.has_standing_rows,
+        }
+    }
+
+    async fn hand_on(
+        &self,
+        page: u64,
+        slice: String,
+        decoded: Decoded,
+        context: RejectContext,
+    ) -> Result<(), NotTaken> {
         let Decoded { facts, batch, rejects, notices } = decoded;
         let progress = self.progress;
         progress.pages.fetch_add(1, Relaxed);
@@ -338,7 +374,8 @@ impl<'a> SliceReader<'a> {
         }
         let Some(writer) = &self.shared.writer else { return Ok(()) };
         let key = self.key.clone();
-        let page = QueuedPage { slice, key, page, records: facts.records, batch, rejects };
+        let records = facts.records;
+        let page = QueuedPage { slice, key, page, records, batch, rejects, context };
         progress.writer.time(writer.push(page)).await
     }
 
@@ -389,8 +426,9 @@ impl PageReader for SliceReader<'_> {
     }
 
     async fn accept(&self, page: u64, slice: &Slice, output: Decoded) -> Result<(), NotTaken> {
+        let context = self.context(slice, &output.rejects);
         if self.shared.has_key {
-            return self.hand_on(page, slice.id.clone(), output).await;
+            return self.hand_on(page, slice.id.clone(), output, context).await;
         }
         let mut held = lock(&self.held);
         if page == 1 {
@@ -398,7 +436,7 @@ impl PageReader for SliceReader<'_> {
             *held = Held::default();
         }
         held.bytes += output.batch.get_array_memory_size();
-        held.pages.push((page, slice.id.clone(), output));
+        held.pages.push(HeldPage { page, slice: slice.id.clone(), decoded: output, context });
         let limit = self.shared.held_bytes;
         if held.bytes > limit { Err(NotTaken::TooMuch(limit)) } else { Ok(()) }
     }

@@ -190,7 +190,7 @@ impl SliceLoop<'_> {
     }
 
     /// Hands on what an earlier run has read of a slice and not published.
-    async fn replay(&self, key: &str, kept: &Spooled) -> Result<(), NotTaken> {
+    async fn replay(&self, slice: &Slice, key: &str, kept: &Spooled) -> Result<(), NotTaken> {
         let unreadable = |err: WriteError| {
             warn!(error = %chain(&err), "what an earlier run has kept cannot be read");
             NotTaken::Stopped
@@ -200,7 +200,7 @@ impl SliceLoop<'_> {
         while let Some(page) =
             tokio::task::block_in_place(|| pages.next_page()).map_err(unreadable)?
         {
-            reader.replay(page).await?;
+            reader.replay(slice, page).await?;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl SliceLoop<'_> {
             && let Some(SpooledEnd { is_reconciled, rejected }) = kept.end(key)
         {
             let verdict = if is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
-            let end = match self.replay(key, kept).await {
+            let end = match self.replay(&slice, key, kept).await {
                 Ok(()) => SliceEnd::Read { verdict, pages: 0, records: 0 },
                 Err(_) => SliceEnd::Failed(ExtractError::Stopped),
             };

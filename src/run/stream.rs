@@ -309,6 +309,7 @@ impl<'a> Run<'a> {
             return Err(Error::Internal(message));
         }
 
+        let is_whole = read.covers_all && read.nothing_missing();
         let mut new =
             state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
         if self.options.purpose == Purpose::Rehearse {
@@ -317,6 +318,9 @@ impl<'a> Run<'a> {
             return Ok(StreamStatus::Planned);
         }
         new.selection = Some(stream.selection());
+        if is_whole {
+            new.read_whole_by = Some(self.options.run.clone());
+        }
         let cursor = new.cursor;
         let stored = new
             .to_stored()

@@ -49,7 +49,7 @@ fn stage(
         let started = Instant::now();
         match queued {
             Queued::Page { page, room } => {
-                let QueuedPage { slice, key, page, records, batch, rejects } = page;
+                let QueuedPage { slice, key, page, records, batch, rejects, context } = page;
                 for reject in &rejects {
                     quarantine.write(RejectedRecord {
                         slice: &slice,
@@ -59,6 +59,7 @@ fn stage(
                         reason: &reject.reason,
                         raw: &reject.raw,
                         masked: &reject.masked,
+                        context: &context,
                     })?;
                 }
                 match key {

@@ -81,6 +81,28 @@ impl Decoder {
         }
     }
 
+    /// Turns one record into typed rows, or into its reject, as if it had stood alone on a page.
+    pub fn decode_record(&self, raw: &str, context: &SliceContext) -> Result<Decoded, BodyError> {
+        let mut page = Page {
+            decoder: self,
+            context,
+            output: self.output(context, raw),
+            envelope: vec![None; self.envelope.paths.len()],
+            records: Some(Records::Found(raw)),
+            last_record: None,
+        };
+        let mut walk = Walk::new(&self.columns, &mut page.output, Parser::new(raw));
+        walk.record(None)
+            .and_then(|_| walk.into_parser().finish())
+            .map_err(|fault| self.shown(body_error(raw, 0, fault)))?;
+        page.finish()
+    }
+
+    /// Whether a record's rows depend on the key that it has in an object of records.
+    pub fn needs_record_key(&self) -> bool {
+        !self.columns.record_key.is_empty()
+    }
+
     fn output<'t>(&self, context: &SliceContext, page: &'t str) -> Output<'t> {
         Output::new(&self.columns, &self.schema, context, &self.likely, page)
     }

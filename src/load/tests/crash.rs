@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use super::support::{FORMATS, TestRow, name, names, now, open, read, row, stream, tree, visible};
 use crate::{
-    load::{Destination, Purpose, ReadScopes, Rewrite, WriteError, commit, store::Store},
+    load::{
+        Destination, Fate, KeptReject, Purpose, ReadScopes, RejectContext, RejectedRecord, Rewrite,
+        WriteError, commit, store::Store,
+    },
     plan::{DestinationPlan, FormatPlan, WriteMode},
 };
 
@@ -299,4 +302,89 @@ fn a_report_that_was_being_written_at_a_kill_goes_and_whole_ones_stay() {
     drop(open(dir.path(), &BOTH));
 
     assert_eq!(names(&runs), ["r1.json"]);
+}
+
+/// Lets the records of r1 with a raw text in `leaves` leave quarantine as rows of a stream without
+/// a key, where nothing would tell a row that came twice.
+fn replay(destination: &Destination, leaves: &[&str]) -> Result<(), WriteError> {
+    let mode = WriteMode::Replace { scope: crate::plan::ReplaceScope::Slice, key: Vec::new() };
+    let mut writer = destination.stream(&stream(mode), 1 << 20)?;
+    let mut quarantine = destination.requarantine(&name("s"));
+    quarantine.decide(|record| {
+        if !leaves.contains(&record.raw.as_str()) {
+            return Ok(Fate::StaysFor { column: None, reason: "still no row".to_owned() });
+        }
+        writer.write(super::support::batch(&[row(1, 0, "equal")]))?;
+        Ok(Fate::Leaves)
+    })?;
+    let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed)?;
+    staged.settling("r1".to_owned(), quarantine).publish(&Value::Null)?;
+    Ok(())
+}
+
+#[test]
+fn a_replay_that_ends_anywhere_has_each_record_once_in_quarantine_or_as_a_row() {
+    let base = tempfile::tempdir().unwrap();
+    let destination = open(base.path(), &BOTH);
+    let mode = WriteMode::Replace { scope: crate::plan::ReplaceScope::Slice, key: Vec::new() };
+    let mut writer = destination.stream(&stream(mode), 1 << 20).unwrap();
+    writer.write(super::support::batch(&[row(1, 0, "equal"), row(2, 1, "other")])).unwrap();
+    let staged = writer.finish(&ReadScopes::Nothing, Rewrite::Changed).unwrap();
+    staged.publish(&Value::Null).unwrap();
+    let mut quarantine = destination.quarantine(&name("s"));
+    for raw in ["a", "b", "c"] {
+        quarantine
+            .write(RejectedRecord {
+                slice: "all",
+                page: 1,
+                position: 0,
+                column: None,
+                reason: "no row",
+                raw,
+                masked: &[],
+                context: &RejectContext::default(),
+            })
+            .unwrap();
+    }
+    quarantine.publish().unwrap();
+    drop(destination);
+
+    for leaves in [&["a", "c"][..], &["a", "b", "c"]] {
+        let mut seen = Vec::new();
+        for changes in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            copy(base.path(), dir.path());
+            let destination = open(dir.path(), &BOTH);
+            destination.store().fuse.set(changes);
+            let is_done = replay(&destination, leaves).is_ok();
+            drop(destination);
+            // What the next run finishes, or forgets.
+            let destination = open(dir.path(), &BOTH);
+
+            let rows = read(dir.path(), BOTH[0]).values().map(Vec::len).sum::<usize>();
+            assert_eq!(rows, read(dir.path(), BOTH[1]).values().map(Vec::len).sum::<usize>());
+            let mut kept = Vec::new();
+            let look = |it: KeptReject| kept.push((it.raw, it.reason));
+            destination.inspection().rejected(&name("s"), look).unwrap();
+            let is_published = rows == 2 + leaves.len();
+            let expected: Vec<_> = ["a", "b", "c"]
+                .into_iter()
+                .filter(|it| !is_published || !leaves.contains(it))
+                .map(|it| (it.to_owned(), if is_published { "still no row" } else { "no row" }))
+                .map(|(raw, reason)| (raw, reason.to_owned()))
+                .collect();
+            assert!(is_published || rows == 2, "{rows} rows after {changes}");
+            assert_eq!(kept, expected, "after {changes}");
+            assert!(is_published || !is_done);
+            let directory = dir.path().join("quarantine/p/s");
+            assert_eq!(directory.exists(), !kept.is_empty(), "after {changes}");
+            seen.push(is_published);
+            if is_done {
+                break;
+            }
+        }
+        assert!(seen.is_sorted(), "what is committed stays committed: {seen:?}");
+        assert!(seen.iter().filter(|it| **it).count() > 10, "{seen:?}");
+        assert!(seen.iter().filter(|it| !**it).count() > 10, "{seen:?}");
+    }
 }

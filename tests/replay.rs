@@ -1,0 +1,365 @@
+//! What `quarantine --replay` does with records once their column is right.
+
+#![expect(clippy::unwrap_used, reason = "a test's own server")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use support::{
+    cli::{Ended, Workspace},
+    server::{Response, Server},
+};
+
+/// Days by slice, as the server has them now.
+type World = Arc<Mutex<Value>>;
+
+/// Answers with the records of `mode`.
+fn server(world: &World) -> Server {
+    let world = Arc::clone(world);
+    Server::start(move |request| {
+        let mode = request.param("mode").unwrap_or("all").to_owned();
+        Response::json(&json!({ "items": world.lock().unwrap()[mode] }))
+    })
+}
+
+fn world(value: Value) -> World {
+    Arc::new(Mutex::new(value))
+}
+
+/// A stream of two slices; `hours` is how that column is read.
+fn file(server: &Server, hours: &str, write: &str) -> String {
+    format!(
+        "version: 1
+pipeline: own
+source: {{ base_url: {} }}
+streams:
+  log:
+    request: {{ path: /log, query: {{ mode: \"{{{{ slice.mode }}}}\" }} }}
+    slices: {{ list: {{ as: mode, values: [a, b] }} }}
+    records: items
+    columns:
+      id: {{ from: id, type: int64 }}
+      mode: {{ from: slice.mode, type: string }}
+      day: {{ from: day, type: date }}
+      seen: {{ from: seen, type: int64 }}
+      hours: {hours}
+    write: {write}
+    partition_by: {{ column: day }}
+    max_rejected: 10
+    unknown_fields: ignore
+",
+        server.url()
+    )
+}
+
+const WRONG: &str = "{ from: hours, type: int64 }";
+const RIGHT: &str = "{ from: spent.hours, type: int64 }";
+const MERGE: &str = "{ merge: { key: [mode, id], newest_by: seen } }";
+const KEYLESS: &str = "{ replace: { scope: slice, by: { mode: slice.mode } } }";
+
+/// `hours` is where the wrong column looks for it too, but for records that hold a text there.
+fn fits(id: i64, seen: i64, hours: i64) -> Value {
+    json!({ "id": id, "day": "2024-07-25", "seen": seen, "hours": hours, "spent": { "hours": hours } })
+}
+
+fn does_not(id: i64, seen: i64, hours: i64) -> Value {
+    let mut record = fits(id, seen, hours);
+    record["hours"] = json!(format!("{hours}h"));
+    record
+}
+
+fn replay(workspace: &Workspace, yaml: &str, args: &[&str]) -> Ended {
+    let args = [&["--replay", "--json"], args].concat();
+    Ended::of(&workspace.subcommand("quarantine", yaml, &args).output().unwrap())
+}
+
+/// A run at an hour of the day.
+fn run(workspace: &Workspace, yaml: &str, hour: u32, args: &[&str]) -> Ended {
+    let now = format!("2024-07-25T{hour:02}:00:00Z");
+    workspace.run(yaml, args, &[("TRACKLAKE_NOW", &now)])
+}
+
+/// What a run with the right column from the beginning makes of the world.
+fn datasets_of(yaml: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let fresh = Workspace::new();
+    assert_eq!(run(&fresh, yaml, 12, &[]).code, Some(0));
+    datasets(&fresh)
+}
+
+fn datasets(workspace: &Workspace) -> std::collections::BTreeMap<String, Vec<u8>> {
+    workspace.files().into_iter().filter(|(path, _)| path.starts_with("parquet/")).collect()
+}
+
+/// All files but the one that says who was there last.
+fn files(workspace: &Workspace) -> std::collections::BTreeMap<String, String> {
+    let text = |it: Vec<u8>| String::from_utf8_lossy(&it).into_owned();
+    let files = workspace.files().into_iter().filter(|(path, _)| !path.ends_with("/lock"));
+    files.map(|(path, content)| (path, text(content))).collect()
+}
+
+fn quarantine_files(workspace: &Workspace) -> Vec<String> {
+    let files = workspace.files().into_keys();
+    files.filter(|it| it.starts_with("quarantine/")).collect()
+}
+
+#[test]
+fn a_replay_after_a_fix_makes_the_dataset_that_the_right_column_would_have_made() {
+    for write in [MERGE, KEYLESS] {
+        let world = world(json!({
+            "a": [fits(1, 1, 8), does_not(2, 1, 7), does_not(2, 1, 7)],
+            "b": [does_not(1, 1, 6), fits(3, 1, 5)],
+        }));
+        let (server, workspace) = (server(&world), Workspace::new());
+        let (wrong, right) = (file(&server, WRONG, write), file(&server, RIGHT, write));
+        let ended = run(&workspace, &wrong, 12, &[]);
+        assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+        let asked = server.requests().len();
+
+        let rehearsed = replay(&workspace, &right, &["--dry-run"]);
+        assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stderr);
+        assert_eq!(workspace.rows("log").len(), 2, "a rehearsal publishes nothing");
+        let before = files(&workspace);
+        let replayed = replay(&workspace, &right, &[]);
+
+        assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+        assert_eq!(server.requests().len(), asked, "the source is not asked");
+        assert_ne!(files(&workspace), before);
+        let (rehearsed, replayed) = (rehearsed.report(), replayed.report());
+        assert_eq!(rehearsed["streams"], replayed["streams"]);
+        assert_eq!(replayed["streams"][0]["published"], 3);
+        assert_eq!(datasets(&workspace), datasets_of(&right), "{write}");
+        assert_eq!(quarantine_files(&workspace), [""; 0]);
+
+        let again = replay(&workspace, &right, &[]);
+        assert_eq!((again.code, &again.report()["streams"]), (Some(0), &json!([])));
+        // The next run goes on from the state of the first.
+        assert_eq!(run(&workspace, &right, 13, &[]).code, Some(0));
+        assert_eq!(datasets(&workspace), datasets_of(&right), "{write}");
+    }
+}
+
+#[test]
+fn a_record_that_still_does_not_fit_stays_with_its_new_reason() {
+    let mut broken = does_not(2, 1, 7);
+    broken["spent"]["hours"] = json!("many");
+    let world = world(json!({ "a": [broken, does_not(3, 1, 7)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, MERGE), 12, &[]);
+
+    let replayed = replay(&workspace, &file(&server, RIGHT, MERGE), &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    let [path] = quarantine_files(&workspace).try_into().unwrap();
+    let lines = String::from_utf8(workspace.files()[&path].clone()).unwrap();
+    let line: Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(line["reason"], "expected int64, found \"many\"");
+    assert_eq!((&line["slice"], &line["position"]), (&json!("mode=a"), &json!(0)));
+    assert_eq!(workspace.rows("log").len(), 1);
+
+    let before = files(&workspace);
+    let again = replay(&workspace, &file(&server, RIGHT, MERGE), &[]);
+    assert_eq!(again.code, Some(7));
+    assert_eq!(again.report()["streams"][0]["staying"][0]["reason"], "expected int64");
+    assert_eq!(files(&workspace), before, "nothing to do changes nothing");
+}
+
+#[test]
+fn a_slice_that_was_read_again_does_not_get_its_old_records_back() {
+    let world = world(json!({ "a": [fits(1, 1, 8), does_not(2, 1, 7)], "b": [fits(4, 1, 1)] }));
+    let write = "{ replace: { scope: slice, key: [mode, id], by: { mode: slice.mode } } }";
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, write), 12, &[]);
+    // The record is gone from the source, and the next run sees that.
+    *world.lock().unwrap() = json!({ "a": [fits(1, 1, 8)], "b": [fits(4, 1, 1)] });
+    let right = file(&server, RIGHT, write);
+    run(&workspace, &right, 13, &[]);
+    let before = files(&workspace);
+
+    let replayed = replay(&workspace, &right, &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    let staying = &replayed.report()["streams"][0]["staying"];
+    assert_eq!(
+        staying[0],
+        json!({ "column": null, "reason": "the stream was read again since", "needs_run": true, "records": 1 })
+    );
+    assert_eq!(files(&workspace), before);
+}
+
+#[test]
+fn an_old_record_does_not_take_the_place_of_a_newer_row() {
+    let world = world(json!({ "a": [does_not(1, 1, 8), does_not(2, 1, 7)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, MERGE), 12, &[]);
+    // One was edited since, so that it fits; the other one still does not, and is there no more
+    // because the source shows only what has changed.
+    *world.lock().unwrap() = json!({ "a": [fits(1, 2, 5), does_not(3, 1, 1)], "b": [] });
+    assert_eq!(run(&workspace, &file(&server, WRONG, MERGE), 13, &[]).code, Some(7));
+
+    let replayed = replay(&workspace, &file(&server, RIGHT, MERGE), &[]);
+
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    let stream = &replayed.report()["streams"][0];
+    assert_eq!((&stream["added"], &stream["outdated"]), (&json!(2), &json!(1)));
+    let told: Vec<(Value, Value)> = workspace
+        .rows("log")
+        .into_iter()
+        .map(|it| (it["id"].clone(), it["hours"].clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [(json!(1), json!(5)), (json!(2), json!(7)), (json!(3), json!(1))],
+        "the edited one keeps its new hours"
+    );
+}
+
+#[test]
+fn rows_that_were_held_back_keep_their_rejects_in_quarantine() {
+    let world = world(json!({ "a": [fits(1, 1, 8), fits(2, 1, 7)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let (wrong, right) = (file(&server, WRONG, KEYLESS), file(&server, RIGHT, KEYLESS));
+    run(&workspace, &wrong, 12, &[]);
+    // Row 2 was edited, and does not fit any more: what stands of it stays.
+    *world.lock().unwrap() = json!({ "a": [fits(1, 1, 8), does_not(2, 2, 6)], "b": [] });
+    assert_eq!(run(&workspace, &wrong, 13, &[]).code, Some(7));
+    let before = datasets(&workspace);
+
+    let replayed = replay(&workspace, &right, &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    assert_eq!(
+        replayed.report()["streams"][0]["staying"][0]["reason"],
+        "the other rows of its slice were held back"
+    );
+    assert_eq!(datasets(&workspace), before, "it would be there twice, old and new");
+}
+
+#[test]
+fn a_replay_can_be_of_one_run_and_one_stream() {
+    let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, MERGE), 12, &[]);
+    let right = file(&server, RIGHT, MERGE);
+    let before = files(&workspace);
+
+    let other = replay(&workspace, &right, &["--run", "another"]);
+    assert_eq!((other.code, &other.report()["streams"][0]["records"]), (Some(0), &json!(0)));
+    assert_eq!(files(&workspace), before);
+    let refused = replay(&workspace, &right, &["--stream", "lgo"]);
+    assert_eq!(refused.code, Some(3));
+    assert!(refused.stderr.contains("did you mean `log`"), "{}", refused.stderr);
+
+    assert_eq!(replay(&workspace, &right, &["--stream", "log"]).code, Some(0));
+    assert_eq!(workspace.rows("log").len(), 1);
+}
+
+#[test]
+fn parents_that_leave_quarantine_are_followed_by_the_next_run() {
+    let server = Server::start(|request| {
+        let key = request.param("key").unwrap_or_default().to_owned();
+        let hours = if key == "OPS-2" { json!("5h") } else { json!(5) };
+        Response::json(&if request.path == "/issues" {
+            json!([
+                { "key": "OPS-1", "day": "2024-07-25", "nr": 1, "number": 1 },
+                { "key": "OPS-2", "day": "2024-07-25", "nr": "#2", "number": 2 },
+            ])
+        } else {
+            json!([{ "id": 7, "day": "2024-07-25", "hours": hours, "spent": 5 }])
+        })
+    });
+    let file = |number: &str, hours: &str| {
+        format!(
+            "version: 1
+pipeline: own
+source: {{ base_url: {} }}
+streams:
+  issues:
+    request: {{ path: /issues }}
+    columns:
+      key: {{ from: key, type: string }}
+      day: {{ from: day, type: date }}
+      number: {{ from: {number}, type: int64 }}
+    unknown_fields: ignore
+    write: {{ merge: {{ key: [key] }} }}
+    partition_by: {{ column: day }}
+    max_rejected: 10
+  log:
+    request: {{ path: /log, query: {{ key: '{{{{ parent.issue }}}}' }} }}
+    slices: {{ parent: {{ stream: issues, bind: {{ issue: key }} }} }}
+    columns:
+      issue: {{ from: parent.issue, type: string }}
+      id: {{ from: id, type: int64 }}
+      day: {{ from: day, type: date }}
+      hours: {{ from: {hours}, type: int64 }}
+    unknown_fields: ignore
+    write: {{ replace: {{ scope: slice, key: [issue, id], by: {{ issue: parent.issue }} }} }}
+    partition_by: {{ column: day }}
+    max_rejected: 10
+",
+            server.url()
+        )
+    };
+    let workspace = Workspace::new();
+    let ended = run(&workspace, &file("nr", "hours"), 12, &[]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(workspace.rows("log").len(), 1);
+
+    let right = file("number", "hours");
+    let replayed = replay(&workspace, &right, &[]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    assert_eq!(replayed.report()["streams"][0]["followed_by"], json!(["log"]));
+
+    // The child's record does not fit either, and says of which parent it is.
+    assert_eq!(run(&workspace, &right, 13, &["--stream", "log"]).code, Some(7));
+    let right = file("number", "spent");
+    let replayed = replay(&workspace, &right, &[]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    assert_eq!(datasets(&workspace), datasets_of(&right));
+}
+
+#[test]
+fn a_person_is_told_what_fits_what_stays_and_what_needs_a_run() {
+    let mut broken = does_not(3, 1, 7);
+    broken["spent"]["hours"] = json!("many");
+    let world = world(json!({ "a": [does_not(1, 1, 8), broken], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let write = "{ merge: { key: [mode, id] } }";
+    run(&workspace, &file(&server, WRONG, write), 12, &[]);
+    let right = file(&server, RIGHT, write);
+    let told = || {
+        let args = ["--replay", "--dry-run"];
+        let ended = Ended::of(&workspace.subcommand("quarantine", &right, &args).output().unwrap());
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(7), ""));
+        let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        ended.stdout.lines().map(cells).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        told(),
+        [
+            "stream records fit rows added updated unchanged outdated stay",
+            "own.log 2 1 1 1 0 0 0 1",
+            "",
+            "stream column why it stays records",
+            "own.log hours expected int64 1",
+            "note: own: nothing was changed (`--dry-run`)",
+        ]
+    );
+
+    assert_eq!(run(&workspace, &right, 13, &[]).code, Some(7));
+    assert_eq!(
+        told()[1..],
+        [
+            // The second run's own reject, and both of the first.
+            "own.log 3 0 0 0 0 0 0 3",
+            "",
+            "stream column why it stays records",
+            "own.log - the stream was read again since 2",
+            "own.log hours expected int64 1",
+            "note: own.log: 2 records can only be read again: `tracklake run own --stream log --since DATE`",
+            "note: own: nothing was changed (`--dry-run`)",
+        ]
+    );
+}
