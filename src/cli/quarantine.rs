@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     load::{Inspection, KeptReject},
     plan::Name,
+    transform::reason_kind,
 };
 
 /// How many characters of a record are shown.
@@ -121,8 +122,7 @@ struct Group {
 
 impl Groups {
     fn add(&mut self, reject: KeptReject) {
-        // What was found is different in every record.
-        let why = reject.reason.split(", found").next().unwrap_or_default().to_owned();
+        let why = reason_kind(&reject.reason).to_owned();
         let column = reject.column.unwrap_or_else(|| "-".to_owned());
         let group = self.0.entry((reject.stream, column, why)).or_default();
         group.records += 1;

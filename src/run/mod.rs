@@ -23,6 +23,7 @@ mod reader;
 mod report;
 mod slices;
 mod stream;
+mod timeline;
 mod write;
 
 use std::{
@@ -39,7 +40,10 @@ pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
-pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
+pub use report::{
+    LatencyReport, RejectCount, RunReport, SliceReport, StreamReport, StreamStatus, TimeReport,
+};
+pub use timeline::{SliceOutcome, SliceTime, Step, Timeline};
 
 use crate::{
     error::Error,
