@@ -16,8 +16,8 @@ use crate::extract::SliceCost;
 const KEPT: usize = 120;
 /// Steps of time.
 const STEPS: usize = 120;
-/// The length of a step until a run gets longer, in seconds.
-const SHORTEST_STEP: f64 = 0.25;
+/// The length of a step until a run gets longer than four seconds, in seconds.
+const SHORTEST_STEP: f64 = 1.0 / 32.0;
 
 /// How a slice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -252,9 +252,14 @@ mod tests {
         SliceTime::new(name.to_owned(), outcome, started, took, SliceCost::default())
     }
 
+    /// In steps of a quarter of a second.
+    fn quarters() -> Recorder {
+        Recorder { step_seconds: 0.25, ..Recorder::default() }
+    }
+
     #[test]
     fn a_slice_counts_in_every_step_that_it_was_under_way_in() {
-        let mut recorder = Recorder::default();
+        let mut recorder = quarters();
         // Of 0.5 s, which start in the middle of a step, 0.2 s are spent waiting and 0.1 s retrying.
         let waited = SliceTime {
             waiting: 0.2,
@@ -278,7 +283,7 @@ mod tests {
 
     #[test]
     fn waits_of_requests_at_the_same_time_take_no_more_than_the_time_of_their_slice() {
-        let mut recorder = Recorder::default();
+        let mut recorder = quarters();
         let waited = SliceTime {
             waiting: 0.6,
             retrying: 0.2,

@@ -59,6 +59,8 @@ pub struct Sums {
     pub unit: PartitionUnit,
     /// One for every unit of time, the earliest first, also where no partition stands.
     pub partitions: Vec<PartitionSums>,
+    /// Whether the last of them is that of now; otherwise nothing stands in so many before now.
+    pub is_now: bool,
     /// Rows of earlier partitions, as the manifest says.
     pub earlier: u64,
     /// Rows of later partitions, as the manifest says.
@@ -143,7 +145,7 @@ impl Inspection {
             }
         }
         let partitions = partitions.into_values().collect();
-        Ok(Some(Sums { unit, partitions, earlier, later, undated }))
+        Ok(Some(Sums { unit, partitions, is_now: last == now, earlier, later, undated }))
     }
 
     fn add(
