@@ -189,6 +189,18 @@ pub enum Error {
         /// The destination.
         path: PathBuf,
     },
+    /// A page about a run that is not there.
+    #[error("pipeline `{pipeline}` has no report of a run `{run}`")]
+    UnknownRun {
+        /// The pipeline.
+        pipeline: Name,
+        /// The run that was asked for.
+        run: String,
+        /// The last runs that there are, the latest last.
+        known: Vec<String>,
+        /// How many there are before these.
+        earlier: usize,
+    },
     /// The destination could not be looked at.
     #[error("the destination cannot be read")]
     Inspect(#[source] WriteError),
@@ -380,6 +392,8 @@ impl Error {
             Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
             Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
+            Self::UnknownRun { known, earlier: 0, .. } => Some(format!("there are `{}`", known.join("`, `"))),
+            Self::UnknownRun { known, earlier, .. } => Some(format!("the last are `{}`; there are {earlier} before these", known.join("`, `"))),
             Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),
             Self::TooManyRejected { quarantine: Some(path), .. } => {
                 Some(format!("see the records and the reasons in `{}`, then fix the column's type or raise `max_rejected`", path.display()))
@@ -443,6 +457,7 @@ impl Error {
             | Self::Rows { .. }
             | Self::Inspect(_)
             | Self::NothingExported { .. }
+            | Self::UnknownRun { .. }
             | Self::State { .. }
             | Self::Listen { .. } => 6,
             Self::Interrupted

@@ -51,7 +51,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("clap_mangen::", &["cli/manual.rs"], "one file describes the command line to others"),
     ("terminal_size::", &["main.rs"], "stdout is an argument, and so is its width"),
     ("serde_saphyr::", &["config/node.rs"], "one file knows the YAML reader"),
-    ("minijinja::", &["plan/template.rs"], "one file knows the template engine"),
+    ("minijinja::", &["plan/template.rs", "cli/page/mod.rs"], "values and pages have templates"),
     ("axum::", &["sim/"], "only the simulator serves"),
     ("indicatif::", &["cli/progress.rs"], "one file draws bars"),
     ("comfy_table::", &["cli/report.rs"], "one file draws tables"),

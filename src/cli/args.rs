@@ -121,6 +121,15 @@ pub enum Command {
   tracklake quarantine jira_timesheet --stream worklogs --json > rejected.jsonl
   tracklake quarantine jira_timesheet --replay --dry-run")]
     Quarantine(QuarantineArgs),
+    /// Make a page about a run: one HTML file that needs no network.
+    ///
+    /// Shows hours and rows of the dataset's last 60 days as it stands now, what the run changed, when its
+    /// slices were under way and what they waited for, how long requests took, and what did not fit.
+    /// Needs no credentials and changes nothing.
+    #[command(after_help = "Examples:
+  tracklake report yandex_tracker > report.html
+  tracklake report jira_timesheet --run 20240725T030000Z-1a2b -o report.html --output /data/lake")]
+    Report(ReportArgs),
     /// Compare the published files with their manifests, row by row.
     ///
     /// Needs no credentials and changes nothing. Exits with 0 where everything is as it was
@@ -209,6 +218,9 @@ pub struct RunArgs {
     /// node exporter (`*.prom`); also where the run fails.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = SAID)]
     pub metrics_file: Option<PathBuf>,
+    /// Leave a page about the run in this file: one HTML file that needs no network; also where the run fails.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = SAID)]
+    pub report: Option<PathBuf>,
 }
 
 /// Arguments of `plan`.
@@ -381,6 +393,26 @@ pub struct CompactArgs {
     /// Print one JSON object a stream, each on a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    /// A pipeline file, or the name of a pipeline.
+    #[arg(value_name = "FILE|NAME")]
+    pub pipeline: String,
+    /// The run; `tracklake status` shows the last ones. Default: the last.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where the page goes: `-` for stdout, or a file.
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// Where the dataset is, instead of where the pipeline says.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Set a variable of the pipeline; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
 }
 
 /// Arguments of `status` and `verify`.

@@ -13,7 +13,7 @@ use super::{
     clock, find, inputs, load,
     metrics::{self, Ended},
     progress::{self, Bars},
-    report, runtime,
+    report, reporting, runtime,
 };
 use crate::{
     config,
@@ -28,18 +28,42 @@ pub(super) fn run(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
-    let RunArgs { job, dry_run, metrics_file } = args;
+    let RunArgs { job, dry_run, metrics_file, report } = args;
     if *dry_run {
         return show(job, global, stdout);
     }
+    // Whoever watches runs by these files would otherwise find out last.
+    for file in metrics_file.iter().chain(report) {
+        check_file(file).map_err(Error::Write)?;
+    }
     let mut reports = Vec::new();
-    let Some(file) = metrics_file else {
-        return export_all(job, Purpose::Publish, global, stdout, &mut reports);
-    };
-    // Whoever watches runs by this file would otherwise find out last.
-    check_file(file).map_err(Error::Write)?;
-    let result = export_all(job, Purpose::Publish, global, stdout, &mut reports);
+    let mut result = export_all(job, Purpose::Publish, global, stdout, &mut reports);
     let code = result.as_ref().map_or_else(Error::exit_code, |code| *code);
+    let metrics = metrics_file.as_ref().map(|it| leave_metrics(it, job, &reports, code, global));
+    let page = report
+        .as_ref()
+        .map(|it| reporting::leave(it, job, &reports, result.as_ref().err(), global));
+    for left in metrics.into_iter().chain(page) {
+        result = match (result, left) {
+            (result, Ok(())) => result,
+            (Ok(code), Err(err)) if worse(code, 6) == 6 => Err(err),
+            (result, Err(err)) => {
+                report::error(&mut std::io::stderr().lock(), &err);
+                result
+            }
+        };
+    }
+    result
+}
+
+/// Leaves what runs did for whoever watches them.
+fn leave_metrics(
+    file: &Path,
+    job: &JobArgs,
+    reports: &[RunReport],
+    code: u8,
+    global: &GlobalArgs,
+) -> Result<(), Error> {
     // Pipelines are run in the order in which they are named.
     let unfinished = job.pipelines.iter().skip(reports.len()).map(|it| pipeline_name(it, global));
     let ended = reports.iter().map(Ended::of).chain(unfinished.map(|pipeline| Ended {
@@ -49,14 +73,7 @@ pub(super) fn run(
     }));
     let known = std::fs::read_to_string(file).unwrap_or_default();
     let text = metrics::render(&ended.collect::<Vec<_>>(), &known);
-    match (result, replace_file(file, text.as_bytes())) {
-        (result, Ok(())) => result,
-        (Ok(code), Err(err)) if worse(code, 6) == 6 => Err(Error::Write(err)),
-        (result, Err(err)) => {
-            report::error(&mut std::io::stderr().lock(), &Error::Write(err));
-            result
-        }
-    }
+    replace_file(file, text.as_bytes()).map_err(Error::Write)
 }
 
 /// What a pipeline is called, also where its file cannot be used.

@@ -9,11 +9,13 @@ mod init;
 mod logs;
 mod manual;
 mod metrics;
+mod page;
 mod preview;
 mod progress;
 mod pull;
 mod quarantine;
 pub mod report;
+mod reporting;
 mod sample;
 mod simulate;
 mod status;
@@ -62,6 +64,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
+        Command::Report(args) => reporting::report(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Compact(args) => compact::compact(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),

@@ -15,6 +15,7 @@ use crate::{
     load::{DEFAULT_MEMORY_BYTES, Inspection, KeptReject, Purpose, Unapplied},
     plan::Name,
     run::{self, ReplayOptions, ReplayReport, Staying},
+    transform::reason_kind,
 };
 
 /// How many characters of a record are shown.
@@ -231,8 +232,7 @@ struct Group {
 
 impl Groups {
     fn add(&mut self, reject: KeptReject) {
-        // What was found is different in every record.
-        let why = reject.reason.split(", found").next().unwrap_or_default().to_owned();
+        let why = reason_kind(&reject.reason).to_owned();
         let column = reject.column.unwrap_or_else(|| "-".to_owned());
         let group = self.0.entry((reject.stream, column, why)).or_default();
         group.records += 1;

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     extract::{
         Counters, ExtractError, Extractor, Horizon, NotTaken, PageReader, ParentValues, Slice,
-        SliceEnd, UnreadableBody, slices,
+        SliceCounters, SliceEnd, UnreadableBody, slices,
     },
     infer::{self, InferError, Proposal, Wishes},
     plan::{JsonPath, PageFacts, Plan, SliceContext, StreamPlan},
@@ -55,7 +55,8 @@ async fn first_page(
     slice: &Slice,
 ) -> Result<Option<Tree>, Error> {
     let taker = Taker { envelope: &stream.envelope, page: Mutex::default() };
-    let end = extractor.read(stream, slice, &taker, &Counters::default()).await;
+    let counters = Counters::default();
+    let end = extractor.read(stream, slice, &taker, &SliceCounters::of(&counters)).await;
     let page = taker.page.into_inner().unwrap_or_else(PoisonError::into_inner);
     match end {
         // The taker stops after its page, and what it says of records does not count.

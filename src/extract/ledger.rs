@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, ops::RangeInclusive};
 
+use super::SliceEnd;
 use crate::plan::PageFacts;
 
 /// How many records of the slices that are read at once are told apart, so that their ledgers stay
@@ -99,11 +100,6 @@ impl Ledger {
         if self.page_texts.insert(page) || !different { PageNews::New } else { PageNews::Repeated }
     }
 
-    /// Records so far, repetitions included.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
     /// Records so far, without repetitions where the stream has a key.
     pub(super) fn distinct(&self) -> u64 {
         if self.keyed && !self.is_too_large { self.seen.len() as u64 } else { self.records }
@@ -117,6 +113,12 @@ impl Ledger {
     /// The API's own total, as last seen.
     pub(super) fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// A slice that was read to its end.
+    pub(super) fn end(&self, verdict: Verdict) -> SliceEnd {
+        let &Self { pages, records, total, .. } = self;
+        SliceEnd::Read { verdict, pages, records, total }
     }
 
     /// Between which values the API's own total moved, if it did.
@@ -168,7 +170,7 @@ mod tests {
         assert_eq!(ledger.add(&page(&[2, 3]), Some(3)), PageNews::New);
 
         assert_eq!(ledger.verdict(), Verdict::Complete);
-        assert_eq!((ledger.records(), ledger.distinct()), (4, 3));
+        assert_eq!((ledger.records, ledger.distinct()), (4, 3));
     }
 
     #[test]

@@ -46,7 +46,7 @@ use tracing::{debug, warn};
 
 pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
-pub use counters::{Counters, Retry, Stopwatch, Threads};
+pub use counters::{Counters, Latencies, Retry, SliceCost, SliceCounters, Stopwatch, Threads};
 pub use error::ExtractError;
 pub use ledger::Verdict;
 pub use paginate::StuckPaging;
@@ -127,6 +127,8 @@ pub enum SliceEnd {
         pages: u64,
         /// Records read, repetitions included.
         records: u64,
+        /// The API's own total, where it gives one.
+        total: Option<u64>,
     },
     /// Access to the parent is lost.
     Gone(Loss),
@@ -217,7 +219,7 @@ impl Extractor {
         stream: &StreamPlan,
         slice: &Slice,
         reader: &R,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> SliceEnd {
         let mut reading = 1;
         loop {
@@ -248,7 +250,7 @@ impl Extractor {
         stream: &StreamPlan,
         slice: &Slice,
         reader: &R,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> SliceEnd {
         let mut paginator = Paginator::new(&stream.paginate);
         let open = || Ledger::new(!stream.key().is_empty(), self.source.limits.max_in_flight);
@@ -299,9 +301,8 @@ impl Extractor {
                 Err(err) => {
                     // As many records as a page has came before it: they moved, it is no loop.
                     let moved = ledger.moved().filter(|_| err.is_repetition());
-                    let (pages, records) = (ledger.pages(), ledger.records());
                     return match moved {
-                        Some(verdict) => SliceEnd::Read { verdict, pages, records },
+                        Some(verdict) => ledger.end(verdict),
                         None => SliceEnd::Failed(ExtractError::Paging(err)),
                     };
                 }
@@ -324,11 +325,7 @@ impl Extractor {
                     ask = next;
                 }
                 Next::End => {
-                    return SliceEnd::Read {
-                        verdict: ledger.verdict(),
-                        pages: ledger.pages(),
-                        records: ledger.records(),
-                    };
+                    return ledger.end(ledger.verdict());
                 }
             }
         }
@@ -339,7 +336,7 @@ impl Extractor {
         &self,
         asked: Asked<'_>,
         reader: &R,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> Result<PageEnd<R::Output>, ExtractError> {
         let Asked { stream, slice, ask, can_shrink, is_moved_by_asking } = asked;
         let request = self.request(stream, slice, &ask).map_err(ExtractError::Request)?;
@@ -375,13 +372,14 @@ impl Extractor {
             let wait = respond::wait(pause, retry, attempts, fastrand::f64());
             self.budget.check_wait(wait).map_err(ExtractError::Exhausted)?;
             if shrinks || restarts {
-                counters.retry.time(self.budget.rest(wait)).await;
+                counters.pause(self.budget.rest(wait)).await;
                 return Err(failure);
             }
             warn!(slice = %slice.id, url = %self.redactor.redact(&request.shown()), status, attempts, wait_ms = wait.as_millis(), "retry");
-            counters.retries.fetch_add(1, Relaxed);
-            counters.note_retry(relief::retry(status, attempts + 1, retry.max_attempts, wait));
-            counters.retry.time(self.budget.rest(wait)).await;
+            let next = relief::retry(status, attempts + 1, retry.max_attempts, wait);
+            counters.all.note_retry(next);
+            counters.retried();
+            counters.pause(self.budget.rest(wait)).await;
         }
     }
 
@@ -390,26 +388,24 @@ impl Extractor {
     async fn send(
         &self,
         request: &Request,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> Result<Result<Answer, SendError>, Exhausted> {
         let mut is_second = false;
         loop {
             let (turn, waited) = self.budget.unless_closed(self.pace.turn()).await?;
-            counters.place.add(waited.place);
-            counters.turn.add(waited.start);
+            counters.waited(waited.start, waited.place);
             // The time may have ended while the request waited.
             self.budget.take()?;
-            let wire = counters.fetch.time(self.auth.wire(request, &self.sender)).await;
+            let wire = counters.all.fetch.time(self.auth.wire(request, &self.sender)).await;
             let (wire, used) = match wire {
                 Ok(ready) => ready,
                 Err(err) => return Ok(Err(err)),
             };
-            counters.requests.fetch_add(1, Relaxed);
-            let packed = counters.fetch.time(self.sender.fetch(wire)).await;
+            let packed = counters.fetch(self.sender.fetch(wire)).await;
             let number = turn.number();
             drop(turn);
             let unpacked = match packed {
-                Ok(packed) => packed.unpack(&counters.threads).await,
+                Ok(packed) => packed.unpack(&counters.all.threads).await,
                 Err(err) => Err(err),
             };
             let mut answer = match unpacked {
@@ -417,7 +413,7 @@ impl Extractor {
                 Err(err) => return Ok(Err(err)),
             };
             answer.turn = number;
-            counters.bytes.fetch_add(answer.body.len() as u64, Relaxed);
+            counters.all.bytes.fetch_add(answer.body.len() as u64, Relaxed);
             if self.auth.is_outdated(&used, &answer, is_second).await {
                 debug!(url = %self.redactor.redact(&request.shown()), status = answer.status, "logged in anew");
                 is_second = true;

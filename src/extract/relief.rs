@@ -9,8 +9,8 @@ use std::{
 use tracing::warn;
 
 use super::{
-    Answer, Ask, Counters, Exhausted, ExtractError, Extractor, LogInError, Moment, Paginator,
-    Request, Retry, SendError, Shrunk, Slice, quota, redact,
+    Answer, Ask, Exhausted, ExtractError, Extractor, LogInError, Moment, Paginator, Request, Retry,
+    SendError, Shrunk, Slice, SliceCounters, quota, redact,
 };
 
 /// A page that did not come, and where the slice stood.
@@ -36,7 +36,7 @@ impl Extractor {
         &self,
         request: &Request,
         answer: &Result<Answer, SendError>,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> Result<Option<Duration>, Exhausted> {
         #[expect(
             clippy::disallowed_methods,
@@ -58,7 +58,7 @@ impl Extractor {
         let resumes_at = self.budget.allow_wait(wait, &url, status, now.into())?;
         self.pace.hold(wait);
         let seconds = u64::try_from(resumes_at.0.timestamp()).unwrap_or_default();
-        counters.resumes_at.fetch_max(seconds, Relaxed);
+        counters.all.resumes_at.fetch_max(seconds, Relaxed);
         warn!(url, status, "rate limit: resumes at {resumes_at}");
         Ok(asked)
     }
@@ -68,7 +68,7 @@ impl Extractor {
         &self,
         err: ExtractError,
         missing: Missing<'_, '_>,
-        counters: &Counters,
+        counters: &SliceCounters<'_>,
     ) -> Result<Relief, ExtractError> {
         let Missing { slice, paginator, ask, restarts } = missing;
         if err.is_too_much() && paginator.can_shrink() {
@@ -78,7 +78,7 @@ impl Extractor {
                 other => other.to_string(),
             };
             warn!(slice = %slice.id, size, reason, "smaller pages");
-            counters.shrinks.fetch_add(1, Relaxed);
+            counters.all.shrinks.fetch_add(1, Relaxed);
             return Ok(match shrunk {
                 Shrunk::Ask(ask) => Relief::Ask(ask),
                 Shrunk::Restart(first) => Relief::Restart(first),
@@ -88,7 +88,7 @@ impl Extractor {
         if is_lost && *restarts < self.source.retry.max_attempts {
             *restarts += 1;
             warn!(slice = %slice.id, restarts, "a page got lost: reading from the first");
-            counters.retries.fetch_add(1, Relaxed);
+            counters.retried();
             return Ok(Relief::Restart(paginator.restart()));
         }
         Err(err)

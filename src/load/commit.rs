@@ -70,6 +70,8 @@ pub struct StagedStream {
     /// The directories of the partitions that are written, or that have no rows any more, in
     /// order.
     pub changed: Vec<String>,
+    /// Rows that came, changed and went, by partition, in order; of the last 400 where that happened.
+    pub changes: Vec<PartitionChange>,
     /// The files, in the order in which they become visible.
     pub files: Vec<StagedFile>,
     stream: Name,
@@ -79,6 +81,21 @@ pub struct StagedStream {
     quarantine: Option<Requarantine>,
     staging: Staging,
     held: Arc<Held>,
+}
+
+/// What became of the rows of a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionChange {
+    /// Its directory, such as `date=2024-07-25`.
+    pub partition: String,
+    /// Rows that are new to the dataset.
+    pub added: u64,
+    /// Rows that took the place of another one.
+    pub updated: u64,
+    /// Rows that the source no longer has.
+    pub removed: u64,
+    /// Of those that took the place of another one, the ones that stood in another partition.
+    pub redated: u64,
 }
 
 /// What became visible.
@@ -155,6 +172,7 @@ struct FileIn {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) counts: Counts,
+    pub(super) changes: Vec<PartitionChange>,
     pub(super) read: u64,
     pub(super) stood: u64,
     pub(super) rows: u64,
@@ -175,7 +193,7 @@ impl StagedStream {
         trees: &[Tree],
         outcome: Outcome,
     ) -> Self {
-        let Outcome { counts, read, stood, rows, living, changed, kept, files } = outcome;
+        let Outcome { counts, changes, read, stood, rows, living, changed, kept, files } = outcome;
         let mut all = kept;
         all.extend(files.iter().filter(|it| !it.is_replaced).map(ManifestFile::new));
         all.sort_by(|a, b| a.path.cmp(&b.path));
@@ -195,6 +213,7 @@ impl StagedStream {
             stood,
             partitions: partitions.len() as u64,
             changed,
+            changes,
             files,
             stream: stream.name.clone(),
             manifest: Manifest {

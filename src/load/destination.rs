@@ -1,7 +1,7 @@
 //! A destination held by one run, and the writer of each of its streams.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -10,13 +10,13 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    FileContext, Inspection, ReadScopes, ResumeHeader, Rewrite, Spooled, StagedFile, Unapplied,
-    WriteError,
+    FileContext, Inspection, PartitionChange, ReadScopes, ResumeHeader, Rewrite, Spooled,
+    StagedFile, Unapplied, WriteError,
     commit::{self, Outcome, StagedStream, Staging},
     compact::scattered,
     lock::Lock,
     manifest::{self, Manifest},
-    merge::Rule,
+    merge::{Counts, Rule},
     part::Parts,
     partition::{Ordinal, Partitioner, segment},
     quarantine::{QuarantineWriter, Requarantine},
@@ -320,8 +320,9 @@ impl StreamWriter {
             partitioner: &partitioner,
             staged: AtomicUsize::new(0),
         };
-        let Updated { counts, stood, mut changed, turns, kept_rows, mut files } =
+        let Updated { counts, by_partition, stood, mut changed, turns, kept_rows, mut files } =
             update.stage(&parts, &also)?;
+        let told = changes(&by_partition, &partitioner);
 
         let truth = trees.iter().find(|it| it.format == FormatPlan::Parquet);
         let is_truth =
@@ -359,7 +360,22 @@ impl StreamWriter {
         };
         files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
         let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
-        let outcome = Outcome { counts, read, stood, rows, living, changed, kept, files };
+        let outcome =
+            Outcome { counts, changes: told, read, stood, rows, living, changed, kept, files };
         Ok(StagedStream::new(held, staging, &stream, schema, &trees, outcome))
     }
+}
+
+/// Partitions whose changes are told one by one.
+const TOLD: usize = 400;
+
+/// What became of the rows of the last partitions.
+fn changes(of: &BTreeMap<Ordinal, Counts>, partitioner: &Partitioner) -> Vec<PartitionChange> {
+    let last = of.iter().skip(of.len().saturating_sub(TOLD));
+    let change = |(partition, counts): (&Ordinal, &Counts)| {
+        let &Counts { added, updated, removed, redated, .. } = counts;
+        let partition = partitioner.directory(*partition);
+        PartitionChange { partition, added, updated, removed, redated }
+    };
+    last.map(change).collect()
 }

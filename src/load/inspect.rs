@@ -189,6 +189,20 @@ impl Inspection {
         Ok(reports)
     }
 
+    /// The ids of the runs that have a report, the first run's first.
+    pub fn runs(&self) -> Result<Vec<String>, WriteError> {
+        // A run's id starts with its time.
+        self.json_files("runs")
+    }
+
+    /// The report of a run.
+    pub fn report(&self, run: &str) -> Result<serde_json::Value, WriteError> {
+        let path = format!("{}/runs/{run}.json", self.directory());
+        let content = self.store.read(&path)?.unwrap_or_default();
+        let path = self.store.absolute(&path)?;
+        serde_json::from_slice(&content).map_err(|source| WriteError::Damaged { path, source })
+    }
+
     /// The rejected records of a stream.
     pub fn quarantine(&self, stream: &Name) -> Result<Quarantined, WriteError> {
         let mut found = Quarantined::default();

@@ -60,7 +60,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::plan::{CsvCompression, FormatPlan};
 
-pub use commit::{Published, StagedStream};
+pub use commit::{PartitionChange, Published, StagedStream};
 pub use compact::Compaction;
 pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
 pub use error::WriteError;
@@ -73,6 +73,7 @@ pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
+pub use standing::{DatasetColumn, PartitionSums, Sum, Sums, SumsOf};
 pub use store::{NewFile, check_file, replace_file};
 pub use verify::{Damage, FileProblem, VerifiedStream};
 

@@ -12,6 +12,7 @@
 //! the one that was published ends the run before anything has changed.
 
 mod file;
+mod sums;
 
 use std::{
     path::PathBuf,
@@ -22,6 +23,7 @@ use arrow::{array::ArrayRef, buffer::BooleanBuffer, datatypes::DataType};
 use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, errors::ParquetError};
 
 use self::file::{Batches, Opened};
+pub use self::sums::{DatasetColumn, PartitionSums, Sum, Sums, SumsOf};
 use super::{
     WriteError, bloom,
     index::{KeyIndex, hash},

@@ -86,9 +86,13 @@ pub(super) struct Update<'a> {
     /// Rows of the partitions that stand.
     standing: BTreeMap<Ordinal, u64>,
     counts: Counts,
+    by_partition: BTreeMap<Ordinal, Counts>,
     turns: Turns,
     stood: u64,
 }
+
+/// What became of the rows of partitions.
+type Tallies = Vec<(Ordinal, Counts)>;
 
 /// All rows that stand, in the order of another key.
 struct Resorted {
@@ -100,6 +104,8 @@ struct Resorted {
 #[derive(Debug)]
 pub(super) struct Updated {
     pub(super) counts: Counts,
+    /// Those of the partitions, as far as rows came, changed or went.
+    pub(super) by_partition: BTreeMap<Ordinal, Counts>,
     /// Rows that stood in the scopes.
     pub(super) stood: u64,
     /// Partitions that are written, or have no rows any more.
@@ -164,6 +170,7 @@ impl<'a> Update<'a> {
             resorted: None,
             standing: rows,
             counts: Counts::default(),
+            by_partition: BTreeMap::new(),
             turns: Turns::default(),
             stood,
         };
@@ -204,7 +211,7 @@ impl<'a> Update<'a> {
                 .collect::<Result<_, WriteError>>()?;
             jobs.clear();
             for (partition, tally) in tallies {
-                self.counts += tally.counts;
+                self.count(partition, tally.counts);
                 if tally.is_changed {
                     let standing = self.standing.get(&partition).copied().unwrap_or_default();
                     jobs.insert(partition, standing + tally.rows);
@@ -214,19 +221,28 @@ impl<'a> Update<'a> {
                 jobs.entry(*partition).or_insert(*rows);
             }
         }
-        let (tally, files) = self.stage_all(&jobs, parts)?;
-        if is_fresh {
-            self.counts += tally;
+        let (tallies, files) = self.stage_all(&jobs, parts)?;
+        for (partition, counts) in tallies.into_iter().filter(|_| is_fresh) {
+            self.count(partition, counts);
         }
         let kept = self.standing.iter().filter(|(it, _)| !jobs.contains_key(it));
         Ok(Updated {
             counts: self.counts,
+            by_partition: self.by_partition,
             turns: self.turns,
             stood: self.stood - self.counts.gone_before,
             kept_rows: kept.map(|it| it.1).sum(),
             changed: jobs.into_keys().collect(),
             files,
         })
+    }
+
+    /// Counts what became of rows, where they are now or stood.
+    fn count(&mut self, partition: Ordinal, counts: Counts) {
+        self.counts += counts;
+        if counts.added + counts.updated + counts.removed > 0 {
+            *self.by_partition.entry(partition).or_default() += counts;
+        }
     }
 
     /// The partitions to which rows come, and how many at most.
@@ -244,7 +260,7 @@ impl<'a> Update<'a> {
         &self,
         jobs: &BTreeMap<Ordinal, u64>,
         parts: &Parts<'_>,
-    ) -> Result<(Counts, Vec<StagedFile>), WriteError> {
+    ) -> Result<(Tallies, Vec<StagedFile>), WriteError> {
         let stage = |partition: Ordinal, is_large: bool| {
             let mut writer = parts.partition(partition, &self.layout, is_large);
             let tally = self.pass(partition, Which::All, Arrivals::Come, |row| writer.push(row))?;
@@ -256,12 +272,12 @@ impl<'a> Update<'a> {
                 let first = writer.finish()?.into_iter();
                 files.extend(first.map(|it| StagedFile { is_replaced: true, ..it }));
             }
-            Ok((tally.counts, files))
+            Ok((partition, tally.counts, files))
         };
         let (mut small, large): (Vec<_>, Vec<_>) = jobs.iter().partition(|it| *it.1 <= SMALL_ROWS);
         // The largest first, each by itself: no thread is left with one when the others are done.
         small.sort_by_key(|it| std::cmp::Reverse(it.1));
-        let mut staged: Vec<(Counts, Vec<StagedFile>)> = small
+        let mut staged: Vec<(Ordinal, Counts, Vec<StagedFile>)> = small
             .into_par_iter()
             .with_max_len(1)
             .map(|(partition, _)| stage(*partition, false))
@@ -269,10 +285,10 @@ impl<'a> Update<'a> {
         for (partition, _) in large {
             staged.push(stage(*partition, true)?);
         }
-        let mut counts = Counts::default();
+        let mut counts = Vec::new();
         let mut files = Vec::new();
-        for (tally, some) in staged {
-            counts += tally;
+        for (partition, tally, some) in staged {
+            counts.push((partition, tally));
             files.extend(some);
         }
         Ok((counts, files))
@@ -361,7 +377,9 @@ impl<'a> Update<'a> {
         merge.add(Origin::New, &by_key)?;
         let mut key: Option<Vec<u8>> = None;
         let mut contest = Contest::default();
+        // Of one key, and of those before it by the partition of their rows.
         let mut counts = Counts::default();
+        let mut decided: BTreeMap<Ordinal, Counts> = BTreeMap::new();
         let mut moves = Moves::new();
         // Where rows of the key stand.
         let mut stands: Vec<Ordinal> = Vec::new();
@@ -370,6 +388,8 @@ impl<'a> Update<'a> {
                          key_len: usize,
                          counts: &mut Counts| {
             let stays = contest.decide(self.manner.rule, &self.layout, key_len, counts);
+            let place = stays.map(|it| it.partition).or(stands.first().copied());
+            *decided.entry(place.unwrap_or(Ordinal::NULL)).or_default() += std::mem::take(counts);
             if let Some(row) = stays {
                 let left = stands.iter().filter(|it| **it != row.partition);
                 moves.extend(left.map(|it| (*it, row.partition)));
@@ -399,7 +419,9 @@ impl<'a> Update<'a> {
         if let Some(key) = key {
             close(&mut contest, &mut stands, key.len(), &mut counts)?;
         }
-        self.counts += counts;
+        for (partition, counts) in decided {
+            self.count(partition, counts);
+        }
         self.turns = turns(&moves);
         by_partition.finish()
     }

@@ -24,6 +24,7 @@ mod replay;
 mod report;
 mod slices;
 mod stream;
+mod timeline;
 mod write;
 
 use std::{
@@ -41,7 +42,10 @@ pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
 pub use progress::{Progress, StreamProgress};
 pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
 pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, replay};
-pub use report::{RunReport, SliceReport, StreamReport, StreamStatus, TimeReport};
+pub use report::{
+    LatencyReport, RejectCount, RunReport, SliceReport, StreamReport, StreamStatus, TimeReport,
+};
+pub use timeline::{SliceOutcome, SliceTime, Step, Timeline};
 
 use crate::{
     error::Error,

@@ -15,6 +15,7 @@ use std::{
     collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
 use arrow::{
@@ -216,6 +217,7 @@ impl<'a> Reading<'a> {
             horizon,
             at_once,
             is_listed_first,
+            started: Instant::now(),
         };
         let tally = slices.run(parents).await;
         progress.is_done.store(true, Relaxed);

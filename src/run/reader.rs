@@ -1,9 +1,12 @@
 //! Between extract and load, for the pages of one slice: decode (large ones on rayon), count, hand
 //! rows to the writer and parents to the child streams.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arrow::{
@@ -156,12 +159,17 @@ pub(super) struct QueuedPage {
     pub(super) context: RejectContext,
 }
 
+/// Reasons why records do not fit that are told apart: some name what was found.
+const REASONS: usize = 50;
+
 /// Counts that are no progress, but belong into the report.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) notices: Notices,
     pub(super) rejected: u64,
     pub(super) first_reject: Option<String>,
+    /// Records that did not fit, by column and reason; no more than [`REASONS`] of them.
+    pub(super) reasons: BTreeMap<(Option<String>, String), u64>,
     /// Rows that were not written, because others of their slice were rejected and the stream has
     /// no key to tell them from those that stand.
     pub(super) held_back: u64,
@@ -396,6 +404,15 @@ impl<'a> SliceReader<'a> {
         tally.largest_cursor = tally.largest_cursor.max(cursor);
         tally.nulls.resize(nulls.len(), 0);
         tally.nulls.iter_mut().zip(nulls).for_each(|(all, page)| *all += page);
+        for reject in rejects {
+            let key = (reject.column.clone(), reject.kind().to_owned());
+            let is_full = tally.reasons.len() >= REASONS;
+            match tally.reasons.get_mut(&key) {
+                Some(records) => *records += 1,
+                None if is_full => {}
+                None => _ = tally.reasons.insert(key, 1),
+            }
+        }
         if let (None, Some(reject)) = (&tally.first_reject, rejects.first()) {
             let column = reject.column.as_ref().map(|it| format!("column `{it}`: "));
             tally.first_reject = Some(format!("{}{}", column.unwrap_or_default(), reject.reason));

@@ -3,8 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::bound::Bound;
-use crate::{error::Error, load::Unapplied};
+use super::{bound::Bound, timeline::Timeline};
+use crate::{
+    error::Error,
+    extract::Latencies,
+    load::{PartitionChange, Unapplied},
+};
 
 /// What a run did.
 #[derive(Debug, Serialize)]
@@ -107,6 +111,14 @@ pub struct StreamReport {
     pub seconds: TimeReport,
     /// What the time depended on; `None` where nothing was read.
     pub bounded_by: Option<Bound>,
+    /// How long its requests took.
+    pub latency: LatencyReport,
+    /// When its slices were under way.
+    pub timeline: Timeline,
+    /// Rows of each partition that came, changed and went, the last partitions only; at most 400.
+    pub changes: Vec<PartitionChange>,
+    /// Records that do not fit, by column and reason; at most fifty, the rest are in none of them.
+    pub rejects: Vec<RejectCount>,
     /// Where the rejected records are.
     pub quarantine: Option<String>,
     /// Parents whose access is lost; at most a hundred are named.
@@ -180,6 +192,46 @@ pub struct TimeReport {
     pub encoding: f64,
     /// Making the files safe and visible.
     pub publishing: f64,
+}
+
+/// How long requests took, in milliseconds.
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
+pub struct LatencyReport {
+    /// Half of them took no longer.
+    pub p50_ms: f64,
+    /// Of twenty, nineteen took no longer.
+    pub p95_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+    /// Requests by how long they took: where a class begins, and how many are in it. A class ends where it
+    /// is a quarter longer or less; those without requests are left out.
+    pub classes: Vec<(f64, u64)>,
+}
+
+impl LatencyReport {
+    /// What was counted so far.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a request")]
+    pub fn of(latencies: &Latencies) -> Self {
+        let millis = |it: std::time::Duration| it.as_secs_f64() * 1e3;
+        let classes = latencies.classes().into_iter();
+        Self {
+            p50_ms: millis(latencies.quantile(0.5)),
+            p95_ms: millis(latencies.quantile(0.95)),
+            max_ms: millis(latencies.longest()),
+            classes: classes.map(|(begin, count)| (begin as f64 / 1e3, count)).collect(),
+        }
+    }
+}
+
+/// Records that did not fit for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RejectCount {
+    /// The column; `None` where the record's structure is at fault.
+    pub column: Option<String>,
+    /// Why, without what was found.
+    pub reason: String,
+    /// How many.
+    pub records: u64,
 }
 
 impl RunReport {

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
@@ -15,12 +16,13 @@ use super::{
     progress::StreamProgress,
     reader::{Shared, SliceReader, slice_key},
     report::SliceReport,
+    timeline::{Recorder, SliceOutcome, SliceTime},
 };
 use crate::{
     error::chain,
     extract::{
-        ExtractError, Extractor, Horizon, Loss, NotTaken, ParentValues, Slice, SliceEnd, Verdict,
-        slices,
+        ExtractError, Extractor, Horizon, Loss, NotTaken, ParentValues, Slice, SliceCost,
+        SliceCounters, SliceEnd, Verdict, slices,
     },
     load::{Scope, ScopeValue, Spooled, SpooledEnd, WriteError},
     plan::{OnGone, ScopeSource, SlicesPlan, StreamPlan},
@@ -55,6 +57,8 @@ pub(super) struct SliceTally {
     pub(super) pending: Vec<ParentValues>,
     /// Whether slices were not started, because the user stops the run.
     pub(super) is_cut: bool,
+    /// When they were under way.
+    pub(super) times: Recorder,
     heard: Heard,
 }
 
@@ -101,6 +105,8 @@ pub(super) struct SliceLoop<'a> {
     /// Whether parents are listed to their end before the first of them is followed: where a budget
     /// may end the run, its children must not keep the parent stream from getting on.
     pub(super) is_listed_first: bool,
+    /// When the stream started.
+    pub(super) started: Instant,
 }
 
 /// The parents, once all of them have come.
@@ -119,6 +125,10 @@ struct Ended {
     slice: Slice,
     end: SliceEnd,
     rejected: u64,
+    /// After the stream.
+    started: Duration,
+    took: Duration,
+    cost: SliceCost,
 }
 
 impl SliceLoop<'_> {
@@ -206,6 +216,14 @@ impl SliceLoop<'_> {
     }
 
     async fn slice(&self, slice: Slice) -> Ended {
+        let begun = Instant::now();
+        let counters = SliceCounters::of(&self.progress.source);
+        let (slice, end, rejected) = self.read(slice, &counters).await;
+        let started = begun.duration_since(self.started);
+        Ended { slice, end, rejected, started, took: begun.elapsed(), cost: counters.cost() }
+    }
+
+    async fn read(&self, slice: Slice, counters: &SliceCounters<'_>) -> (Slice, SliceEnd, u64) {
         let key = slice_key(self.stream, &slice);
         // Only what this run asks for: kept children of a parent that has changed are stale.
         if let Some((key, kept)) = key.as_ref().zip(self.shared.spooled.as_ref())
@@ -213,14 +231,14 @@ impl SliceLoop<'_> {
         {
             let verdict = if is_reconciled { Verdict::Complete } else { Verdict::Unreconciled };
             let end = match self.replay(&slice, key, kept).await {
-                Ok(()) => SliceEnd::Read { verdict, pages: 0, records: 0 },
+                Ok(()) => SliceEnd::Read { verdict, pages: 0, records: 0, total: None },
                 Err(_) => SliceEnd::Failed(ExtractError::Stopped),
             };
-            return Ended { slice, end, rejected };
+            return (slice, end, rejected);
         }
         self.shared.asked.get_or_init(|| slice.clone());
         let reader = SliceReader::new(self.shared, self.progress, key);
-        let end = self.extractor.read(self.stream, &slice, &reader, &self.progress.source).await;
+        let end = self.extractor.read(self.stream, &slice, &reader, counters).await;
         let end = match end {
             SliceEnd::Read { .. } if reader.complete().await.is_err() => {
                 SliceEnd::Failed(ExtractError::Stopped)
@@ -230,12 +248,13 @@ impl SliceLoop<'_> {
         if let SliceEnd::Read { verdict, .. } = &end {
             reader.end(*verdict == Verdict::Complete);
         }
-        Ended { slice, end, rejected: reader.rejected() }
+        (slice, end, reader.rejected())
     }
 
     /// Counts the end of a slice; gives its halves where it has to be read in parts.
     fn note(&self, tally: &mut SliceTally, ended: Ended) -> Option<[Slice; 2]> {
-        let Ended { slice, end, rejected } = ended;
+        tally.times.add(time(&ended));
+        let Ended { slice, end, rejected, .. } = ended;
         let scope = || scope(self.stream, &slice);
         if matches!(
             end,
@@ -325,6 +344,26 @@ impl SliceLoop<'_> {
         if tally.first_error.as_ref().is_none_or(|(_, first)| !first.is_cause() && is_cause) {
             tally.first_error = Some((slice.id, err));
         }
+    }
+}
+
+/// When a slice was under way, and how it ended.
+fn time(ended: &Ended) -> SliceTime {
+    let Ended { slice, end, rejected: _, started, took, cost } = ended;
+    let outcome = match end {
+        SliceEnd::Read { verdict: Verdict::Complete, .. } => SliceOutcome::Complete,
+        SliceEnd::Read { verdict: Verdict::Unreconciled, .. } => SliceOutcome::Unreconciled,
+        SliceEnd::Read { .. } | SliceEnd::Failed(_) => SliceOutcome::Failed,
+        SliceEnd::Gone(_) => SliceOutcome::Gone,
+        SliceEnd::Skipped => SliceOutcome::Skipped,
+        SliceEnd::Split(_) => SliceOutcome::Split,
+    };
+    let time = SliceTime::new(slice.id.clone(), outcome, *started, *took, *cost);
+    match end {
+        SliceEnd::Read { records, total, .. } => {
+            SliceTime { records: Some(*records), total: *total, ..time }
+        }
+        _ => time,
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
-    report::{StreamReport, StreamStatus, TimeReport},
+    report::{LatencyReport, RejectCount, StreamReport, StreamStatus, TimeReport},
     slices::{SliceLoop, SliceTally},
     write::{Writing, Written},
 };
@@ -113,6 +113,7 @@ impl<'a> Run<'a> {
             horizon,
             at_once: self.plan.source.limits.max_in_flight.max(1),
             is_listed_first: self.plan.source.limits.has_budget(),
+            started,
         };
         let paced = self.extractor.paced();
         let slices = slices.run(parents).await;
@@ -131,7 +132,7 @@ impl<'a> Run<'a> {
         // The child streams must see the end only now, when they can find out how it came.
         shared.children.clear();
 
-        let mut report = report(stream, progress, &read);
+        let mut report = report(stream, progress, &mut read);
         report.cursor = state.as_ref().and_then(|it| it.cursor);
         report.seconds.reading = reading.as_secs_f64();
         let failure = failure(stream, &mut read, self.extractor.exhausted());
@@ -481,6 +482,7 @@ fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedS
         Deletes::Remove => 0,
     };
     report.redated = staged.redated;
+    report.changes.clone_from(&staged.changes);
 }
 
 fn note_outcome(report: &mut StreamReport, outcome: Published) {
@@ -528,7 +530,7 @@ fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
 }
 
 /// The report of a stream that is not published yet.
-fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> StreamReport {
+fn report(stream: &StreamPlan, progress: &StreamProgress, read: &mut Read) -> StreamReport {
     let count = |it: &AtomicU64| it.load(Relaxed);
     let seconds = |it: &Stopwatch| it.total().as_secs_f64();
     let source = &progress.source;
@@ -579,6 +581,13 @@ fn report(stream: &StreamPlan, progress: &StreamProgress, read: &Read) -> Stream
             ..TimeReport::default()
         },
         bounded_by: None,
+        latency: LatencyReport::of(&source.latencies),
+        timeline: std::mem::take(&mut read.slices.times).finish(),
+        changes: Vec::new(),
+        rejects: std::mem::take(&mut read.tally.reasons)
+            .into_iter()
+            .map(|((column, reason), records)| RejectCount { column, reason, records })
+            .collect(),
         quarantine: None,
         gone: read.slices.gone.clone(),
         errors: read.slices.errors.clone(),

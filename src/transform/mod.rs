@@ -75,6 +75,18 @@ pub struct Reject {
     pub masked: Vec<String>,
 }
 
+impl Reject {
+    /// Why, without what was found, which is different in every record.
+    pub fn kind(&self) -> &str {
+        reason_kind(&self.reason)
+    }
+}
+
+/// A reason without what was found: `expected int64` of `expected int64, found "n/a"`.
+pub fn reason_kind(reason: &str) -> &str {
+    reason.split(", found").next().unwrap_or_default()
+}
+
 /// How often something was decided that a person may want to know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Notices {

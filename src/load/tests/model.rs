@@ -15,7 +15,7 @@ use super::support::{
     self, FORMATS, JULY, NULL, TestRow, any_row, append, batch, name, read, stream,
 };
 use crate::{
-    load::{Destination, ReadScopes, Rewrite, Scope, ScopeValue, StagedStream},
+    load::{Destination, PartitionChange, ReadScopes, Rewrite, Scope, ScopeValue, StagedStream},
     plan::{FormatPlan, ReplaceScope, StreamPlan, WriteMode},
 };
 
@@ -338,6 +338,13 @@ proptest! {
                 staged.duplicates + staged.superseded + staged.added + staged.updated
                     + staged.unchanged + staged.outdated
             );
+            let changes = staged.changes.clone();
+            let of_partitions = |of: fn(&PartitionChange) -> u64| changes.iter().map(of).sum::<u64>();
+            prop_assert_eq!(of_partitions(|it| it.added), staged.added);
+            prop_assert_eq!(of_partitions(|it| it.updated), staged.updated);
+            prop_assert_eq!(of_partitions(|it| it.removed), staged.removed);
+            prop_assert_eq!(of_partitions(|it| it.redated), staged.redated);
+            let none_moved = staged.redated == 0;
             let written = staged.files.len();
             let changed = staged.changed.len() as u64;
             prop_assert_eq!(files(dir.path()), before.clone(), "visible before it is published");
@@ -361,6 +368,16 @@ proptest! {
             let key = stream(run.mode.clone()).key().to_vec();
             let is_same_key =
                 last.as_ref().is_none_or(|it| stream(it.clone()).key() == key.as_slice());
+            if none_moved && is_same_key {
+                let stood = partitions(&standing);
+                let rows = |of: &BTreeMap<String, Vec<TestRow>>, name: &String| of.get(name).map_or(0, Vec::len);
+                for name in stood.keys().chain(model.keys()) {
+                    let change = changes.iter().find(|it| it.partition == *name);
+                    let (came, went) = change.map_or((0, 0), |it| (it.added, it.removed));
+                    let before = rows(&stood, name) as u64 + came;
+                    prop_assert_eq!(before - went, rows(&model, name) as u64, "{}: {:?}", name, run);
+                }
+            }
             let is_whole = run.rewrite == Rewrite::All || !is_same_key || at == parquet_from;
             if !is_whole {
                 let stood = partitions(&standing);
