@@ -15,6 +15,7 @@ mod quarantine;
 pub mod report;
 mod sample;
 mod simulate;
+mod sql_views;
 mod status;
 mod table;
 mod verify;
@@ -62,6 +63,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Status(args) => status::status(&args, &global, stdout),
         Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
+        Command::SqlViews(args) => sql_views::sql_views(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
         Command::Infer(args) => infer::infer(&args, &global, stdout),

@@ -14,6 +14,8 @@ use super::{Deletes, JsonPath, Name, StreamPlan};
 pub const EXTRA_COLUMN: &str = "_extra";
 /// The column that says since when the source no longer has a row.
 pub const DELETED_COLUMN: &str = "_deleted_at";
+/// Under which key a field's metadata has its description.
+pub const DESCRIPTION: &str = "description";
 
 /// One declared column.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,8 +167,17 @@ pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> Sc
 /// The schema of every file of a stream: that of its rows, then [`DELETED_COLUMN`] where deletes
 /// are marked.
 pub fn dataset_schema(stream: &StreamPlan) -> SchemaRef {
-    let rows = arrow_schema(&stream.columns, stream.unknown_fields);
-    if stream.deletes == Deletes::Remove {
+    schema_of(&stream.columns, stream.unknown_fields, stream.deletes)
+}
+
+/// The schema of the files of a stream that has these columns.
+pub(super) fn schema_of(
+    columns: &[ColumnPlan],
+    unknown_fields: UnknownFields,
+    deletes: Deletes,
+) -> SchemaRef {
+    let rows = arrow_schema(columns, unknown_fields);
+    if deletes == Deletes::Remove {
         return rows;
     }
     let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -181,7 +192,7 @@ fn field(name: &str, kind: DataType, description: Option<&str>, id: usize) -> Fi
     let mut metadata = HashMap::new();
     metadata.insert("PARQUET:field_id".to_owned(), id.to_string());
     if let Some(description) = description {
-        metadata.insert("description".to_owned(), description.to_owned());
+        metadata.insert(DESCRIPTION.to_owned(), description.to_owned());
     }
     Field::new(name, kind, true).with_metadata(metadata)
 }
