@@ -42,6 +42,7 @@ def main(master: str, tracklake: str, work: Path, found: Path) -> None:
         assert marked.count() == 3 and spark.table("odd_marked").count() == 4, "deletes: mark"
         pruned(spark, everything)
         grown(spark, tracklake, work)
+        caveats(spark, work)
         run_statements(spark, tracklake, work, "csv")
         csv = [it for it in everything if it.stream != "grown" and it.pipeline != "odd_zstd"]
         result["csv"] = {it.name: read(spark.table(it.view)) for it in csv}
@@ -101,6 +102,19 @@ def grown(spark, tracklake: str, work: Path) -> None:
     again = spark.table("odd_grown").count()
     print(f"  a new partition: {before} rows before, {stale} in the open session, {refreshed} after REFRESH, {again} after the statement")
     assert (before, stale, refreshed, again) == (3, 3, 4, 4)
+
+
+def caveats(spark, work: Path) -> None:
+    """What README says of tables with partitions, and of a text in CSV."""
+    spark.sql(f"CREATE TABLE repaired (id BIGINT, `date` DATE) USING parquet PARTITIONED BY (`date`) LOCATION '{work}/odd/parquet/odd/grown'")
+    before = spark.table("repaired").count()
+    spark.sql("MSCK REPAIR TABLE repaired")
+    after = spark.table("repaired").count()
+    print(f"  a table with PARTITIONED BY: {before} rows, {after} once it is repaired")
+    assert (before, after) == (0, 4)
+    (work / "null.csv").write_text('a,b\n1,<null>\n2,\n3,""\n', encoding="utf-8")
+    options = {"header": True, "nullValue": "<null>", "emptyValue": "", "schema": "a INT, b STRING"}
+    assert [it.b for it in spark.read.csv(str(work / "null.csv"), **options).collect()] == [None, None, ""]
 
 
 def fails(spark, view: str, what: str, why: str) -> None:
