@@ -150,7 +150,7 @@ impl ColumnType {
 
 /// The schema of the rows that are read: the declared columns in order, then [`EXTRA_COLUMN`].
 ///
-/// Every column is nullable. Field ids count from 1 and, with the descriptions, reach Parquet.
+/// Every column is nullable. Field ids and descriptions reach Parquet.
 pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> SchemaRef {
     let declared =
         columns.iter().map(|it| (it.name.as_str(), it.kind.arrow(), it.description.as_deref()));
@@ -159,8 +159,8 @@ pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> Sc
         DataType::Utf8,
         Some("fields that no column reads, as canonical JSON"),
     ));
-    let fields = declared.chain(extra).zip(1..);
-    let fields = fields.map(|((name, kind, description), id)| field(name, kind, description, id));
+    let fields = declared.chain(extra);
+    let fields = fields.map(|(name, kind, description)| field(name, kind, description));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -182,17 +182,38 @@ pub(super) fn schema_of(
     }
     let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let description = "since when the source no longer has the row; null while it has it";
-    let id = rows.fields().len() + 1;
     let mut fields = rows.fields().to_vec();
-    fields.push(Arc::new(field(DELETED_COLUMN, kind, Some(description), id)));
+    fields.push(Arc::new(field(DELETED_COLUMN, kind, Some(description))));
     Arc::new(Schema::new(fields))
 }
 
-fn field(name: &str, kind: DataType, description: Option<&str>, id: usize) -> Field {
+fn field(name: &str, kind: DataType, description: Option<&str>) -> Field {
     let mut metadata = HashMap::new();
-    metadata.insert("PARQUET:field_id".to_owned(), id.to_string());
+    metadata.insert("PARQUET:field_id".to_owned(), field_id(name).to_string());
     if let Some(description) = description {
         metadata.insert(DESCRIPTION.to_owned(), description.to_owned());
     }
     Field::new(name, kind, true).with_metadata(metadata)
+}
+
+/// The id of a column: its name's FNV-1a hash, without the sign. A place would be that of another
+/// column once one is added, and readers that go by ids would take one for the other.
+fn field_id(name: &str) -> u32 {
+    let hash = name
+        .bytes()
+        .fold(0x811C_9DC5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash & 0x7FFF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test values of FNV-1a's authors, without the sign.
+    #[test]
+    fn the_id_of_a_column_is_the_hash_of_its_name() {
+        for (name, hash) in [("", 0x811C_9DC5_u32), ("a", 0xE40C_292C), ("foobar", 0xBF9C_F968)] {
+            assert_eq!(field_id(name), hash & 0x7FFF_FFFF, "{name}");
+        }
+    }
 }

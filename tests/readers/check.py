@@ -15,6 +15,7 @@ import polars
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
+import pyarrow.parquet
 
 import datasets
 import facts
@@ -37,6 +38,7 @@ def main(tracklake: str, work: Path, local: Path, standalone: Path) -> None:
             in_parquet[it.name] = parquet(db, it, spark["parquet"][it.name], cluster["parquet"][it.name])
     pruned(db, everything)
     caveats(everything)
+    by_field_id(db, everything)
     living = db.sql("SELECT count(*) FROM odd_marked_living").fetchall()[0]
     assert living == (3,), living
     odd_values(db)
@@ -123,6 +125,19 @@ def caveats(everything) -> None:
         assert "extra column" in str(error), error
     else:
         raise AssertionError("Polars reads files of before and after a column was added")
+
+
+def by_field_id(db, everything) -> None:
+    """A reader that goes by ids takes no column for another, though one was added between them."""
+    [grown] = [it for it in everything if it.name == "odd.grown"]
+    directory = Path(grown.root, "parquet/odd/grown")
+    newest = pyarrow.parquet.read_schema(directory / "date=2024-07-27/part-0.parquet")
+    fields = ", ".join(
+        f"{int(newest.field(name).metadata[b'PARQUET:field_id'])}: {{name: '{name}', type: '{kind}', default_value: NULL}}"
+        for name, kind in {"id": "BIGINT", "note": "VARCHAR", "user": "VARCHAR"}.items()
+    )
+    rows = db.sql(f"SELECT id, note, \"user\" FROM read_parquet('{directory}/**/*.parquet', schema = MAP {{{fields}}}) ORDER BY id").fetchall()
+    assert rows == [(it["id"], it.get("note"), it["user"]) for it in odd.grown(2)], rows
 
 
 def odd_values(db) -> None:
