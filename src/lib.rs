@@ -19,8 +19,8 @@
 //! The modules below are listed in reading order. [`run`] is the only one that knows more than one
 //! stage; [`config`], [`extract`], [`transform`], [`load`] and [`state`] name only [`plan`], never each
 //! other.
-//! [`infer`] proposes columns from saved pages, before there is a pipeline. [`error`] wraps what the
-//! stages report, [`sim`] plays the source systems, and [`cli`] is what people type and read.
+//! [`infer`] proposes columns from saved pages, before there is a pipeline, and [`sql`] writes
+//! statements that read its files by name. [`error`] wraps what the stages report, [`sim`] plays the source systems, and [`cli`] is what people type and read.
 //!
 //! # Invariants
 //!
@@ -88,6 +88,7 @@ pub mod load;
 pub mod state;
 pub mod run;
 pub mod infer;
+pub mod sql;
 pub mod error;
 pub mod sim;
 pub mod cli;

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &["config", "extract", "infer", "load", "plan", "state", "transform"]),
     ("infer", &["plan", "transform"]),
     ("sim", &[]),
+    ("sql", &["plan"]),
     (
         "cli",
         &[
@@ -32,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "plan",
             "run",
             "sim",
+            "sql",
             "state",
             "transform",
         ],

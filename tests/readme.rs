@@ -96,6 +96,7 @@ fn the_example_pipeline_is_that_of_the_console_sessions() {
 
     for file in [
         "check.in/acme_time.yaml",
+        "sql_views.in/acme_time.yaml",
         "list.in/mine/acme_time.yaml",
         "run.in/pipelines/acme_time.yaml",
         "pull.in/pipelines/acme_time.yaml",

@@ -145,6 +145,14 @@ pub enum Command {
   tracklake compact yandex_tracker --dry-run
   tracklake compact pipelines/acme_time.yaml --stream entries --output /data/lake")]
     Compact(CompactArgs),
+    /// Print statements that make a view of each stream, for DuckDB or Spark.
+    ///
+    /// Needs no credentials, and looks at no file of the destination. Statements are parted by empty
+    /// lines. DuckDB needs files with all of the columns to be there: run the pipeline first.
+    #[command(after_help = "Examples:
+  tracklake sql-views yandex_tracker > views.sql
+  tracklake sql-views jira_timesheet --output /data/lake --dialect spark")]
+    SqlViews(SqlViewsArgs),
     /// Validate pipeline files without asking any server.
     #[command(after_help = "Examples:
   tracklake check yandex_tracker
@@ -430,6 +438,35 @@ pub struct DatasetArgs {
     /// Print one JSON object a pipeline, each on a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `sql-views`.
+#[derive(Debug, ClapArgs)]
+pub struct SqlViewsArgs {
+    /// Pipeline files, or names of pipelines.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub pipelines: Vec<String>,
+    /// Where the files are, instead of where the pipeline says; stands in the statements as it is.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<String>,
+    /// Who runs the statements.
+    #[arg(long, value_name = "DIALECT", default_value = "duckdb")]
+    pub dialect: DialectArg,
+    /// Read this format. Default: Parquet, unless the pipeline writes only CSV.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FormatArg>,
+    /// Set a variable of the pipelines; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+/// Who runs SQL statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectArg {
+    /// DuckDB.
+    Duckdb,
+    /// Spark SQL.
+    Spark,
 }
 
 /// Arguments of `check`.

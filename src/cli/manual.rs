@@ -86,7 +86,8 @@ mod tests {
     fn every_command_has_a_manual_page() {
         let described = description();
         for command in described.get_subcommands().map(clap::Command::get_name) {
-            assert!(page(Some(command)).contains(&format!("tracklake\\-{command}")), "{command}");
+            let escaped = command.replace('-', "\\-");
+            assert!(page(Some(command)).contains(&format!("tracklake\\-{escaped}")), "{command}");
         }
         assert!(page(None).contains(".SH SUBCOMMANDS"));
     }

@@ -18,6 +18,7 @@ pub mod report;
 mod reporting;
 mod sample;
 mod simulate;
+mod sql_views;
 mod status;
 mod table;
 mod verify;
@@ -67,6 +68,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Report(args) => reporting::report(&args, &global, stdout),
         Command::Verify(args) => verify::verify(&args, &global, stdout),
         Command::Compact(args) => compact::compact(&args, &global, stdout),
+        Command::SqlViews(args) => sql_views::sql_views(&args, &global, stdout),
         Command::Check(args) => check(&args, &global, stdout),
         Command::List => Ok(list(&global, stdout)),
         Command::Infer(args) => infer::infer(&args, &global, stdout),

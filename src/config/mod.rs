@@ -16,6 +16,7 @@ mod spec;
 mod template;
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -23,10 +24,11 @@ use std::{
 use thiserror::Error;
 
 pub use inputs::{Inputs, Unset};
+use node::Node;
 pub use problem::{Place, Problem, suggest};
 use spec::PipelineSpec;
 
-use crate::plan::{Name, Plan, WindowStart};
+use crate::plan::{FormatPlan, Name, Plan, TablePlan, WindowStart};
 
 /// A pipeline file that cannot be used.
 #[derive(Debug, Error)]
@@ -75,6 +77,19 @@ pub struct Location {
     pub destination: Option<PathBuf>,
 }
 
+/// What readers find where a pipeline's files go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tables {
+    /// The pipeline.
+    pub pipeline: Name,
+    /// Its streams, in the order of the file.
+    pub tables: Vec<TablePlan>,
+    /// How they are written.
+    pub formats: Vec<FormatPlan>,
+    /// Where its files go, as text.
+    pub destination: String,
+}
+
 /// A variable of a pipeline file.
 #[derive(Debug, Clone)]
 pub struct VarSummary {
@@ -117,7 +132,7 @@ pub fn load_text(path: &Path, text: &str, inputs: &Inputs) -> Result<Plan, Confi
 
 /// Parses and resolves the text of a pipeline file.
 pub fn parse(text: &str, inputs: &Inputs) -> Result<Plan, Vec<Problem>> {
-    let node = node::Node::parse(text).map_err(|problem| vec![problem])?;
+    let node = Node::parse(text).map_err(|problem| vec![problem])?;
     let node::Reading { value, mut problems, removed } = node.clone().read::<PipelineSpec>();
     let resolved = value.map(|spec| resolve::resolve(spec, &node, &removed, inputs));
     match resolved {
@@ -139,7 +154,7 @@ pub fn summarize(path: &Path) -> Result<Summary, ConfigError> {
 pub fn summarize_text(path: &Path, text: &str) -> Result<Summary, ConfigError> {
     let invalid =
         |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.to_owned() };
-    let node = node::Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
+    let node = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     let node::Reading { value, mut problems, removed: _ } = node.read::<PipelineSpec>();
     problems.sort_by_key(|it| it.place);
     let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
@@ -171,12 +186,33 @@ pub fn locate(path: &Path, inputs: &Inputs) -> Result<Location, ConfigError> {
 
 /// Reads where the files of the pipeline in `text` are.
 pub fn locate_text(path: &Path, text: &str, inputs: &Inputs) -> Result<Location, ConfigError> {
+    partly(path, text, inputs, resolve::locate)
+}
+
+/// Reads what readers find of a pipeline. With [`Unset::Tolerated`] this needs no credentials, no
+/// zone, and no base URL.
+pub fn tables(path: &Path, inputs: &Inputs) -> Result<Tables, ConfigError> {
+    tables_text(path, &read(path)?, inputs)
+}
+
+/// Reads what readers find of the pipeline in `text`.
+pub fn tables_text(path: &Path, text: &str, inputs: &Inputs) -> Result<Tables, ConfigError> {
+    partly(path, text, inputs, resolve::tables)
+}
+
+/// Resolves a part of a file whose whole is well-formed.
+fn partly<T>(
+    path: &Path,
+    text: &str,
+    inputs: &Inputs,
+    resolve: impl FnOnce(PipelineSpec, &Node, &HashSet<String>, &Inputs) -> Result<T, Vec<Problem>>,
+) -> Result<T, ConfigError> {
     let invalid =
         |problems| ConfigError::Invalid { path: path.to_owned(), problems, text: text.to_owned() };
-    let node = node::Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
+    let node = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     let node::Reading { value, problems, removed } = node.clone().read::<PipelineSpec>();
     let spec = value.filter(|_| problems.is_empty()).ok_or_else(|| invalid(problems))?;
-    resolve::locate(spec, &node, &removed, inputs).map_err(invalid)
+    resolve(spec, &node, &removed, inputs).map_err(invalid)
 }
 
 /// The JSON Schema of pipeline files, as `pipelines/schema.json` publishes it.

@@ -377,10 +377,13 @@ fn a_parquet_file_says_what_it_is_and_not_when_it_was_written() {
     assert!(group.columns().iter().all(|it| it.statistics().is_some()));
 
     let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
-    assert_eq!(reader.schema().field(0).metadata()["PARQUET:field_id"], "1");
-    assert_eq!(reader.schema().field(5).metadata()["PARQUET:field_id"], "6");
+    assert_eq!(reader.schema().field(0).metadata()["PARQUET:field_id"], "926444256");
+    assert_eq!(reader.schema().field(5).metadata()["PARQUET:field_id"], "1697318111");
     assert_eq!(reader.schema().field(5).metadata()["description"], "what `start` means");
-    assert_eq!(reader.parquet_schema().root_schema().get_fields()[5].get_basic_info().id(), 6);
+    assert_eq!(
+        reader.parquet_schema().root_schema().get_fields()[5].get_basic_info().id(),
+        1_697_318_111
+    );
 }
 
 #[test]

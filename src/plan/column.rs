@@ -14,6 +14,8 @@ use super::{Deletes, JsonPath, MaskPlan, Name, StreamPlan};
 pub const EXTRA_COLUMN: &str = "_extra";
 /// The column that says since when the source no longer has a row.
 pub const DELETED_COLUMN: &str = "_deleted_at";
+/// Under which key a field's metadata has its description.
+pub const DESCRIPTION: &str = "description";
 
 /// One declared column.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,45 +155,50 @@ pub const MASK_METADATA: &str = "mask";
 
 /// The schema of the rows that are read: the declared columns in order, then [`EXTRA_COLUMN`].
 ///
-/// Every column is nullable. Field ids count from 1 and, with the descriptions and the kinds of
-/// masks, reach Parquet.
+/// Every column is nullable. Field ids, descriptions and the kinds of masks reach Parquet.
 pub fn arrow_schema(columns: &[ColumnPlan], unknown_fields: UnknownFields) -> SchemaRef {
-    let mut fields: Vec<Field> = Vec::with_capacity(columns.len() + 1);
-    for (column, id) in columns.iter().zip(1..) {
-        let field =
-            field(column.name.as_str(), column.kind.arrow(), column.description.as_deref(), id);
-        fields.push(match &column.mask {
+    let declared = columns.iter().map(|column| {
+        let field = field(column.name.as_str(), column.kind.arrow(), column.description.as_deref());
+        match &column.mask {
             Some(mask) => masked(field, mask),
             None => field,
-        });
-    }
-    if unknown_fields == UnknownFields::Keep {
+        }
+    });
+    let extra = (unknown_fields == UnknownFields::Keep).then(|| {
         let description = "fields that no column reads, as canonical JSON";
-        fields.push(field(EXTRA_COLUMN, DataType::Utf8, Some(description), columns.len() + 1));
-    }
-    Arc::new(Schema::new(fields))
+        field(EXTRA_COLUMN, DataType::Utf8, Some(description))
+    });
+    Arc::new(Schema::new(declared.chain(extra).collect::<Vec<_>>()))
 }
 
 /// The schema of every file of a stream: that of its rows, then [`DELETED_COLUMN`] where deletes
 /// are marked.
 pub fn dataset_schema(stream: &StreamPlan) -> SchemaRef {
-    let rows = arrow_schema(&stream.columns, stream.unknown_fields);
-    if stream.deletes == Deletes::Remove {
+    schema_of(&stream.columns, stream.unknown_fields, stream.deletes)
+}
+
+/// The schema of the files of a stream that has these columns.
+pub(super) fn schema_of(
+    columns: &[ColumnPlan],
+    unknown_fields: UnknownFields,
+    deletes: Deletes,
+) -> SchemaRef {
+    let rows = arrow_schema(columns, unknown_fields);
+    if deletes == Deletes::Remove {
         return rows;
     }
     let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let description = "since when the source no longer has the row; null while it has it";
-    let id = rows.fields().len() + 1;
     let mut fields = rows.fields().to_vec();
-    fields.push(Arc::new(field(DELETED_COLUMN, kind, Some(description), id)));
+    fields.push(Arc::new(field(DELETED_COLUMN, kind, Some(description))));
     Arc::new(Schema::new(fields))
 }
 
-fn field(name: &str, kind: DataType, description: Option<&str>, id: usize) -> Field {
+fn field(name: &str, kind: DataType, description: Option<&str>) -> Field {
     let mut metadata = HashMap::new();
-    metadata.insert("PARQUET:field_id".to_owned(), id.to_string());
+    metadata.insert("PARQUET:field_id".to_owned(), field_id(name).to_string());
     if let Some(description) = description {
-        metadata.insert("description".to_owned(), description.to_owned());
+        metadata.insert(DESCRIPTION.to_owned(), description.to_owned());
     }
     Field::new(name, kind, true).with_metadata(metadata)
 }
@@ -200,4 +207,26 @@ fn masked(field: Field, mask: &MaskPlan) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.insert(MASK_METADATA.to_owned(), mask.name().to_owned());
     field.with_metadata(metadata)
+}
+
+/// The id of a column: its name's FNV-1a hash, without the sign. A place would be that of another
+/// column once one is added, and readers that go by ids would take one for the other.
+fn field_id(name: &str) -> u32 {
+    let hash = name
+        .bytes()
+        .fold(0x811C_9DC5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash & 0x7FFF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test values of FNV-1a's authors, without the sign.
+    #[test]
+    fn the_id_of_a_column_is_the_hash_of_its_name() {
+        for (name, hash) in [("", 0x811C_9DC5_u32), ("a", 0xE40C_292C), ("foobar", 0xBF9C_F968)] {
+            assert_eq!(field_id(name), hash & 0x7FFF_FFFF, "{name}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ pub mod name;
 pub mod path;
 pub mod secret;
 pub mod stream;
+pub mod table;
 mod selection;
 pub mod template;
 mod unescape;
@@ -29,8 +30,8 @@ pub use auth::{
     ServiceAccountKey, SigningPlan, TokenHeader, TokenPlace, YandexExchange, YandexIamPlan,
 };
 pub use column::{
-    Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
-    InstantFormat, MASK_METADATA, UnknownFields, arrow_schema, dataset_schema,
+    Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DESCRIPTION, DurationUnit,
+    EXTRA_COLUMN, InstantFormat, MASK_METADATA, UnknownFields, arrow_schema, dataset_schema,
 };
 pub use expect::{DaysPlan, ExpectPlan, Expected};
 pub use facts::{PageFacts, SliceContext};
@@ -45,6 +46,7 @@ pub use stream::{
     SizePlan, SlicesPlan, StreamPlan, WhenEmpty, WindowFormat, WindowParams, WindowPlan,
     WindowStart, WriteMode,
 };
+pub use table::{TableColumn, TablePlan};
 pub use template::{Escape, RenderError, Template, Vars, value_text};
 
 /// One validated pipeline file.

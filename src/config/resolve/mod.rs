@@ -16,7 +16,7 @@ mod value;
 use std::collections::HashSet;
 
 use super::{
-    Location,
+    Location, Tables,
     inputs::Inputs,
     node::Node,
     problem::{Problem, suggest},
@@ -54,12 +54,7 @@ pub(super) fn resolve(
     removed: &HashSet<String>,
     inputs: &Inputs,
 ) -> Result<Plan, Vec<Problem>> {
-    let mut found = Vec::new();
-    let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver::new(inputs, node, removed, vars);
-    for (path, message, suggestion) in found {
-        resolver.problem(path, message, suggestion);
-    }
+    let mut resolver = Resolver::of(&spec, node, removed, inputs);
 
     let PipelineSpec {
         version,
@@ -111,12 +106,7 @@ pub(super) fn locate(
     removed: &HashSet<String>,
     inputs: &Inputs,
 ) -> Result<Location, Vec<Problem>> {
-    let mut found = Vec::new();
-    let vars = Variables::resolve(&spec.vars, inputs, &mut found);
-    let mut resolver = Resolver::new(inputs, node, removed, vars);
-    for (path, message, suggestion) in found {
-        resolver.problem(path, message, suggestion);
-    }
+    let mut resolver = Resolver::of(&spec, node, removed, inputs);
     let pipeline = resolver.name("pipeline", &spec.pipeline);
     let names = spec.streams.keys();
     let streams = names.filter_map(|it| resolver.name(&format!("streams.{it}"), it)).collect();
@@ -132,14 +122,48 @@ pub(super) fn locate(
     }
 }
 
+/// Finds out what readers find of a pipeline: no request, no log-in and no slice is looked at.
+pub(super) fn tables(
+    spec: PipelineSpec,
+    node: &Node,
+    removed: &HashSet<String>,
+    inputs: &Inputs,
+) -> Result<Tables, Vec<Problem>> {
+    let mut resolver = Resolver::of(&spec, node, removed, inputs);
+    let pipeline = resolver.name("pipeline", &spec.pipeline);
+    let streams = spec.streams.into_iter();
+    let tables = streams.filter_map(|(name, it)| resolver.table(&name, it)).collect();
+    let destination = resolver.destination(spec.destination);
+    match (pipeline, destination) {
+        (Some(pipeline), Some(destination)) if resolver.problems.is_empty() => Ok(Tables {
+            pipeline,
+            tables,
+            formats: destination.formats,
+            destination: destination.path.display().to_string(),
+        }),
+        _ => {
+            resolver.problems.sort_by_key(|it| it.place);
+            Err(resolver.problems)
+        }
+    }
+}
+
 impl<'a> Resolver<'a> {
-    fn new(
-        inputs: &'a Inputs,
+    /// With the file's variables, and what is wrong with them.
+    fn of(
+        spec: &PipelineSpec,
         node: &'a Node,
         removed: &'a HashSet<String>,
-        vars: Variables,
+        inputs: &'a Inputs,
     ) -> Self {
-        Self { inputs, node, removed, vars, problems: Vec::new(), of_log_in: Vec::new() }
+        let mut found = Vec::new();
+        let vars = Variables::resolve(&spec.vars, inputs, &mut found);
+        let (problems, of_log_in) = (Vec::new(), Vec::new());
+        let mut resolver = Self { inputs, node, removed, vars, problems, of_log_in };
+        for (path, message, suggestion) in found {
+            resolver.problem(path, message, suggestion);
+        }
+        resolver
     }
 }
 

@@ -6,12 +6,16 @@ use super::Resolver;
 use crate::{
     config::{
         shape::TextOr,
-        spec::{CursorSpec, OnGoneSpec, ReplaceSpec, StreamSpec, UnknownFieldsSpec, WriteSpec},
+        spec::{
+            CursorSpec, DeletesSpec, OnGoneSpec, ReplaceSpec, StreamSpec, UnknownFieldsSpec,
+            WriteSpec,
+        },
         template::Scope,
     },
     plan::{
-        ColumnPlan, ColumnType, CursorPlan, JsonPath, Name, OnGone, PageScheme, PaginatePlan,
-        ReplaceScope, ResponseRule, Signal, SlicesPlan, StreamPlan, UnknownFields, WriteMode,
+        ColumnPlan, ColumnType, CursorPlan, Deletes, JsonPath, Name, OnGone, PageScheme,
+        PaginatePlan, ReplaceScope, ResponseRule, Signal, SlicesPlan, StreamPlan, TablePlan,
+        UnknownFields, WriteMode,
     },
 };
 
@@ -60,6 +64,14 @@ fn envelope(
     paths
 }
 
+fn unknown_fields(spec: UnknownFieldsSpec) -> UnknownFields {
+    match spec {
+        UnknownFieldsSpec::Keep => UnknownFields::Keep,
+        UnknownFieldsSpec::Ignore => UnknownFields::Ignore,
+        UnknownFieldsSpec::Reject => UnknownFields::Reject,
+    }
+}
+
 impl Resolver<'_> {
     pub(super) fn stream(
         &mut self,
@@ -78,7 +90,7 @@ impl Resolver<'_> {
             cursor,
             slices,
             columns,
-            unknown_fields,
+            unknown_fields: unknown_fields_spec,
             write,
             on_gone,
             deletes,
@@ -107,11 +119,7 @@ impl Resolver<'_> {
             self.placements(&at, paginate, slices.as_ref(), request);
         }
         let columns = self.columns(&format!("{at}.columns"), &columns, &always);
-        let unknown_fields = match unknown_fields {
-            UnknownFieldsSpec::Keep => UnknownFields::Keep,
-            UnknownFieldsSpec::Ignore => UnknownFields::Ignore,
-            UnknownFieldsSpec::Reject => UnknownFields::Reject,
-        };
+        let unknown_fields = unknown_fields(unknown_fields_spec);
         let cursor = cursor.and_then(|it| self.cursor(&format!("{at}.cursor"), &it, &columns));
         let by = match &write {
             Some(WriteSpec::Replace(TextOr::Block(ReplaceSpec { by, .. }))) => by.clone(),
@@ -166,6 +174,21 @@ impl Resolver<'_> {
         };
         self.masked_columns(&at, &stream);
         Some(stream)
+    }
+
+    /// What readers see of a stream. Where a column's values come from is not looked at.
+    pub(super) fn table(&mut self, name: &str, spec: StreamSpec) -> Option<TablePlan> {
+        let at = format!("streams.{name}");
+        let name = self.name(&at, name);
+        let columns = self.columns(&format!("{at}.columns"), &spec.columns, &Scope::default());
+        let partition = self.partition(&format!("{at}.partition_by"), spec.partition_by, &columns);
+        let deletes = match spec.deletes {
+            DeletesSpec::Remove => Deletes::Remove,
+            DeletesSpec::Mark => Deletes::Mark,
+        };
+        let unknown_fields = unknown_fields(spec.unknown_fields);
+        let description = spec.description;
+        Some(TablePlan::new(name?, description, &columns, unknown_fields, partition?, deletes))
     }
 
     fn cursor(
