@@ -214,19 +214,17 @@ fn what_is_proposed_as_a_comment_passes_check_too() {
         let text = fs::read_to_string(&file).unwrap();
 
         let text = text.replace("    # paginate: ", "    paginate: ");
-        let (text, merged) = match text.split_once("    # write: ") {
-            Some((before, after)) => {
-                let (merge, rest) = after.split_once('\n').unwrap();
-                let (_, rest) = rest.split_once('\n').unwrap();
-                (format!("{before}    write: {merge}\n{rest}"), true)
-            }
-            None => (text, false),
-        };
-        fs::write(&file, &text).unwrap();
-
-        let ended = tracklake(&workspace, &["check", "own"]);
-        assert!(merged && text.contains("\n    paginate: "), "{text}");
-        assert_eq!(ended.code, Some(0), "{}\n{text}", ended.stderr);
+        // Each way to write that is a comment, instead of the one that is none.
+        let ways = text.lines().filter_map(|it| it.strip_prefix("    # write: "));
+        let ways: Vec<String> = ways.map(|it| format!("\n    write: {it}\n")).collect();
+        assert!(!ways.is_empty() && text.contains("\n    paginate: "), "{text}");
+        for way in ways {
+            let text = text.replace("\n    write: { replace: all }\n", &way);
+            fs::write(&file, &text).unwrap();
+            let ended = tracklake(&workspace, &["check", "own"]);
+            assert!(text.contains(&way), "{text}");
+            assert_eq!(ended.code, Some(0), "{}\n{text}", ended.stderr);
+        }
     }
 }
 

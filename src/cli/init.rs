@@ -34,7 +34,11 @@ pub(super) fn init(
     if path.exists() && !force {
         return Err(Error::PipelineExists { path });
     }
-    let proposal = if from.is_empty() { None } else { Some(propose(from, wishes)?) };
+    let proposal = if from.is_empty() {
+        None
+    } else {
+        Some(propose(from, wishes, endpoint.as_ref().and_then(Endpoint::stream))?)
+    };
     let text = infer::pipeline(name, endpoint.as_ref(), proposal.as_ref());
     // What is written is what `check` accepts: anything else is a bug of ours.
     if let Err(ConfigError::Invalid { problems, .. }) =

@@ -32,7 +32,7 @@ pub use pipeline::{Endpoint, InvalidUrl, pipeline};
 use records::Records;
 
 use crate::{
-    plan::{ColumnType, JsonPath},
+    plan::{ColumnType, JsonPath, Name},
     transform::Tree,
 };
 
@@ -45,6 +45,8 @@ pub struct Wishes {
     pub explode: Option<JsonPath>,
     /// The zone of times that name none.
     pub zone: Option<chrono_tz::Tz>,
+    /// The name of the stream: `entry_id` is the id of a record of `entries`.
+    pub stream: Option<Name>,
 }
 
 /// Why nothing can be proposed.
@@ -158,7 +160,10 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
         .iter()
         .filter_map(|leaf| leaf.array_of_objects(&columns, wishes.zone, &names))
         .collect();
-    let key = if exploded.is_some() { None } else { keys::key(&fields.leaves, &columns) };
+    let key = match exploded {
+        Some(_) => None,
+        None => keys::key(&fields.leaves, &columns, wishes.stream.as_ref()),
+    };
     let partition = keys::partition(&facts, &fields.leaves, &columns, &mut names);
     Ok(Proposal {
         n_records: found.objects.len(),

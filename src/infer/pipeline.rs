@@ -92,14 +92,12 @@ impl Endpoint {
     }
 
     /// The last word of the path that a stream can be called by.
-    fn stream(&self) -> String {
-        let segments = self.path.split('/').rev().map(|it| {
+    pub fn stream(&self) -> Option<Name> {
+        let names = self.path.split('/').rev().map(|it| {
             let words = super::names::words(&[it.trim_end_matches(".json").to_owned()]);
             words.join("_")
         });
-        let is_name = |it: &String| it.parse::<Name>().is_ok() && it.len() > 2;
-        let name = segments.into_iter().find(is_name);
-        name.unwrap_or_else(|| "records".to_owned())
+        names.filter(|it| it.len() > 2).find_map(|it| it.parse().ok())
     }
 }
 
@@ -108,6 +106,7 @@ pub fn pipeline(name: &Name, endpoint: Option<&Endpoint>, proposal: Option<&Prop
     let example = Endpoint::example();
     let Endpoint { base_url, path, query, credential } = endpoint.unwrap_or(&example);
     let stream = endpoint.unwrap_or(&example).stream();
+    let stream = stream.as_ref().map_or("records", Name::as_str);
     let env = name.as_str().to_ascii_uppercase();
     let mut out = format!(
         "# yaml-language-server: $schema=schema.json

@@ -3,7 +3,7 @@ use proptest::{
     prelude::*,
     string::string_regex,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
@@ -94,6 +94,63 @@ fn an_array_is_exploded_where_a_person_says_so() {
     assert_eq!(
         propose(&sample, &wishes("id")).unwrap_err(),
         InferError::NoArray { path: "id".parse().unwrap(), known: vec!["items".to_owned()] }
+    );
+}
+
+/// What is proposed to write for these records of a stream.
+fn write(records: &[Value], stream: &str) -> String {
+    let wishes = Wishes { stream: Some(stream.parse().unwrap()), ..Wishes::default() };
+    let sample = [tree(&Value::from(records.to_vec()).to_string())];
+    let yaml = propose(&sample, &wishes).unwrap().yaml();
+    let (_, rest) = yaml.split_once("\n    # DECIDE: as").unwrap_or(("", &yaml));
+    let is_write = |it: &&str| {
+        it.contains("write:") || it.contains(" rows apart") || it.contains("the key of")
+    };
+    rest.lines().filter(is_write).map(|it| it.trim().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_id_of_the_record_itself_is_the_key_once_it_is_seen_often_enough() {
+    for field in ["id", "key", "uuid", "entry_id", "entryId"] {
+        let record =
+            |it: u64| json!({field: format!("x{it}"), "user": {"id": it}, "on": "2024-07-25"});
+        let records: Vec<Value> = (0..10).map(record).collect();
+        let column = if field == "entryId" { "entry_id" } else { field };
+        let live = format!("\nwrite: {{ replace: {{ scope: all, key: [{column}] }} }}\n");
+
+        let (many, few) = (write(&records, "entries"), write(&records[..9], "entries"));
+
+        assert!(many.ends_with(&live) && !many.contains("DECIDE"), "{many}");
+        assert!(few.starts_with("# DECIDE: is `"), "{few}");
+        assert!(few.ends_with("\nwrite: { replace: all }\n") && few.contains(&live[1..]), "{few}");
+    }
+}
+
+#[test]
+fn the_id_of_something_else_is_never_the_key_unasked() {
+    for record in [
+        |it: u64| json!({"user": {"id": 1000 + it}, "on": "2024-07-25"}),
+        |it: u64| json!({"user_id": 1000 + it, "on": "2024-07-25"}),
+        |it: u64| json!({"id": it % 7, "user_id": 1000 + it, "on": "2024-07-25"}),
+    ] {
+        let records: Vec<Value> = (0..50).map(record).collect();
+
+        assert_eq!(
+            write(&records, "entries"),
+            "# DECIDE: does `user_id` tell rows apart? It is unique in 50 records, but may be the key of something else. If so, and below where a run reads only what changed:
+# write: { replace: { scope: all, key: [user_id] } }
+# write: { merge: { key: [user_id] } }
+write: { replace: all }
+"
+        );
+    }
+    let records: Vec<Value> =
+        (0..50).map(|it| json!({"user": {"id": it % 7}, "on": "2024-07-25"})).collect();
+    let text = write(&records, "entries");
+    assert!(
+        text.starts_with("# DECIDE: no id is unique")
+            && text.ends_with("write: { replace: all }\n"),
+        "{text}"
     );
 }
 

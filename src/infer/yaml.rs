@@ -99,16 +99,29 @@ impl Proposal {
             .map(|it| format!(", newest_by: {}", scalar(it)))
             .unwrap_or_default();
         let column = scalar(&key.column);
-        let records = if key.n_rows == 1 {
-            "one record, which proves little".to_owned()
+        let replace = format!("write: {{ replace: {{ scope: all, key: [{column}] }} }}");
+        let merge = format!("# write: {{ merge: {{ key: [{column}]{newest} }} }}");
+        if key.is_proven() {
+            let n_rows = key.n_rows;
+            vec![
+                format!(
+                    "# `{column}` is unique in {n_rows} records. Where a run reads only what changed:"
+                ),
+                merge,
+                replace,
+            ]
         } else {
-            format!("{} records", key.n_rows)
-        };
-        vec![
-            format!("# `{column}` is unique in {records}. Where a run reads only what changed:"),
-            format!("# write: {{ merge: {{ key: [{column}]{newest} }} }}"),
-            format!("write: {{ replace: {{ scope: all, key: [{column}] }} }}"),
-        ]
+            // A wrong key loses rows, no key loses none.
+            vec![
+                format!(
+                    "# DECIDE: {}. If so, and below where a run reads only what changed:",
+                    key.evidence()
+                ),
+                format!("# {replace}"),
+                merge,
+                "write: { replace: all }".to_owned(),
+            ]
+        }
     }
 }
 
