@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ArrayOfObjects, Column, Proposal};
+use super::{ArrayOfObjects, Column, Proposal, paging};
 use crate::plan::{Calendar, ColumnType, DurationUnit, InstantFormat};
 
 /// Longer comments are cut: they stand at the end of a line.
@@ -33,14 +33,18 @@ impl Proposal {
                 scalar(explode)
             ));
         }
-        if let Some(paginate) = &self.paging.paginate {
-            lines.push(format!(
-                "# DECIDE: as it is, one page is read; {}",
-                plain(&self.paging.note)
-            ));
-            lines.push(format!("# paginate: {paginate}"));
-        } else {
-            lines.push(format!("# One request reads the stream: {}.", plain(&self.paging.note)));
+        let paging::Hint { paginate, is_told, note } = &self.paging;
+        let note = plain(note);
+        match paginate {
+            Some(paginate) if *is_told => {
+                lines.push(format!("# DECIDE: {note}; is this how all pages are read?"));
+                lines.push(format!("paginate: {paginate}"));
+            }
+            Some(paginate) => {
+                lines.push(format!("# DECIDE: as it is, one page is read; {note}"));
+                lines.push(format!("# paginate: {paginate}"));
+            }
+            None => lines.push(format!("# DECIDE: as it is, one request reads the stream; {note}")),
         }
         lines
     }
