@@ -123,6 +123,8 @@ struct ArrayOfObjects {
     column: String,
     n_elements: usize,
     columns: Vec<Column>,
+    /// The column that tells the elements of each record apart.
+    id: Option<String>,
 }
 
 /// Looks at sample pages, and proposes how to read them.

@@ -155,6 +155,28 @@ write: { replace: all }
 }
 
 #[test]
+fn a_row_of_each_element_needs_another_key() {
+    let advice = |records: Value| {
+        let yaml = propose(&[tree(&records.to_string())], &Wishes::default()).unwrap().yaml();
+        let lines = yaml.lines().filter_map(|it| it.strip_prefix("    # and "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let logs = |ids: [u64; 2]| {
+        let logs = ids.map(|it| json!({"id": it, "at": "2024-07-25T09:42:06Z"}));
+        json!([{"id": 1, "on": "2024-07-25", "logs": logs}, {"id": 2, "on": "2024-07-26", "logs": []}])
+    };
+
+    let instead =
+        "`write: { replace: all }`, since the key of the record alone would keep one row of it";
+    let date = "`partition_by: { column: logs_at, unit: day }`, if the element's date is meant";
+    let both = format!("{instead}; or `key: [id, logs_id]` if both tell rows apart");
+    assert_eq!(advice(logs([7, 8])), [both.as_str(), date]);
+    assert_eq!(advice(logs([7, 7])), [instead, date]);
+    let tags = json!([{"id": 1, "on": "2024-07-25", "tags": [{"name": "x"}, {"name": "y"}]}]);
+    assert_eq!(advice(tags), [instead]);
+}
+
+#[test]
 fn structures_that_repeat_or_hold_data_as_keys_stay_json() {
     let sample = [tree(
         r#"[{"id": 1, "comment": {"type": "doc", "content": [{"type": "paragraph", "content": [{"text": "x"}]}]},

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ArrayOfObjects, Column, Proposal, paging};
+use super::{ArrayOfObjects, Column, Proposal, keys::Key, paging};
 use crate::plan::{Calendar, ColumnType, DurationUnit, InstantFormat};
 
 /// Longer comments are cut: they stand at the end of a line.
@@ -59,7 +59,7 @@ impl Proposal {
             lines.push(format!("  # no path can name `{}`: it stays in `_extra`", plain(field)));
         }
         for array in &self.arrays {
-            lines.extend(array_lines(array));
+            lines.extend(array_lines(array, self.key.as_ref()));
         }
         lines.extend(self.write_lines());
         let as_name =
@@ -146,8 +146,8 @@ fn column_lines(columns: &[&Column]) -> Vec<String> {
     columns.iter().map(line).collect()
 }
 
-/// The columns of an array's elements, for whoever wants a row of each.
-fn array_lines(array: &ArrayOfObjects) -> Vec<String> {
+/// The columns of an array's elements, for whoever wants a row of each, and what else changes then.
+fn array_lines(array: &ArrayOfObjects, key: Option<&Key>) -> Vec<String> {
     let columns: Vec<&Column> = array.columns.iter().collect();
     let mut lines = vec![
         format!(
@@ -159,6 +159,24 @@ fn array_lines(array: &ArrayOfObjects) -> Vec<String> {
         format!("# explode: {}", scalar(&array.from)),
     ];
     lines.extend(column_lines(&columns).into_iter().map(|it| format!("#   {it}")));
+    let others = match (key, &array.id) {
+        (Some(key), Some(id)) => {
+            format!("; or `key: [{}, {}]` if both tell rows apart", scalar(&key.column), scalar(id))
+        }
+        _ => String::new(),
+    };
+    // The elements of a record have its key in common.
+    lines.push(format!(
+        "# and `write: {{ replace: all }}`, since the key of the record alone would keep one row of it{others}"
+    ));
+    let is_date =
+        |it: &&Column| matches!(it.kind, ColumnType::Date { .. } | ColumnType::Timestamp { .. });
+    if let Some(date) = array.columns.iter().find(is_date) {
+        lines.push(format!(
+            "# and `partition_by: {{ column: {}, unit: day }}`, if the element's date is meant",
+            scalar(&date.name)
+        ));
+    }
     lines
 }
 
