@@ -7,7 +7,7 @@
 //! 1721900526258 at `createdOn`     timestamp, epoch_ms      by the name: `version` stays a number
 //! "PT4H"                           string and duration      with days or weeks, DECIDE: how long
 //! 41, "41"                         string                   an id, or a number that is text at times
-//! "open", "open", "closed", …      string                   one of "open", "closed"
+//! "open", "open", "closed", …      string                   one of "open", "closed": by the name, `login` is not told
 //! {…}, [1, 2], 7 and "x"           json, json, string
 //! ```
 
@@ -75,6 +75,27 @@ const IDS: &[&str] =
 /// Last words of names that are text, though it may be of digits.
 const TEXTS: &[&str] =
     &["name", "display", "title", "summary", "text", "comment", "value", "description"];
+/// Last words of names whose values are words of the API, and nobody's data.
+const WORDS: &[&str] = &[
+    "status",
+    "state",
+    "type",
+    "kind",
+    "priority",
+    "mode",
+    "level",
+    "severity",
+    "action",
+    "event",
+    "role",
+    "resolution",
+    "category",
+];
+/// Words of names whose values are somebody's, whatever the name ends with.
+const PRIVATE: &[&str] = &[
+    "name", "mail", "email", "token", "key", "secret", "password", "user", "login", "auth",
+    "address", "phone",
+];
 /// Values that are still few.
 const FEW: usize = 8;
 /// 1990-01-01 and 2100-01-01, in seconds: numbers between them may be instants.
@@ -281,9 +302,10 @@ fn texts(words: &[String], values: &[&Tree], zone: Option<Tz>) -> Guess {
             ..Guess::noted(ColumnType::String, "as it is written")
         };
     }
-    match few(values) {
-        Some(few) if !is_last(words, IDS) => Guess::noted(ColumnType::String, few),
-        _ => Guess::plain(ColumnType::String),
+    let is_public = is_last(words, WORDS) && !is_any(words, PRIVATE);
+    match few(values).filter(|_| is_public) {
+        Some(few) => Guess::noted(ColumnType::String, few),
+        None => Guess::plain(ColumnType::String),
     }
 }
 
@@ -367,7 +389,7 @@ fn codes(words: &[String], values: &[&Tree]) -> Option<String> {
         .then(|| format!("codes? seen: {}; `values` gives them names", listed.join(", ")))
 }
 
-/// The values, if they are so few in so many that they are probably all.
+/// The values, if they are words, and so few in so many that they are probably all.
 fn few(values: &[&Tree]) -> Option<String> {
     let mut distinct: Vec<&str> = Vec::new();
     for value in values {
@@ -375,7 +397,7 @@ fn few(values: &[&Tree]) -> Option<String> {
         if !distinct.contains(&text.as_str()) {
             distinct.push(text);
         }
-        if distinct.len() > FEW || text.chars().count() > 40 {
+        if distinct.len() > FEW || !is_word(text) {
             return None;
         }
     }
@@ -383,6 +405,13 @@ fn few(values: &[&Tree]) -> Option<String> {
     let start = if quoted.len() == 1 { "always" } else { "one of" };
     (values.len() >= 6 && values.len() >= 3 * distinct.len())
         .then(|| format!("{start} {}", quoted.join(", ")))
+}
+
+/// Whether it is short and looks like a word, so that it is no address and no token.
+fn is_word(text: &str) -> bool {
+    let is_letter = |it: char| it.is_ascii_alphabetic() || matches!(it, ' ' | '_' | '-');
+    let n_digits = text.chars().filter(char::is_ascii_digit).count();
+    text.len() <= 24 && n_digits <= 2 && text.chars().all(|it| is_letter(it) || it.is_ascii_digit())
 }
 
 fn is_numeric(value: &Tree) -> bool {
