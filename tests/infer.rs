@@ -378,13 +378,17 @@ fn a_pipeline_file_that_is_there_is_replaced_by_force_only() {
 fn a_credential_in_the_url_is_neither_written_nor_shown() {
     let workspace = Workspace::new();
 
-    let url = "https://time.example.com/v1/logs?api_key=s3cret&limit=10";
+    let url = "https://time.example.com/v1/logs?X-Api-Key=s3cret&limit=10";
     let written = tracklake(&workspace, &["init", "own", "--url", url]);
     let refused =
         tracklake(&workspace, &["init", "other", "--url", "https://me:s3cret@example.com/"]);
 
     let text = fs::read_to_string(workspace.path().join("pipelines/own.yaml")).unwrap();
-    assert!(text.contains("api_key: { place: query, name: api_key, value: \"{{ vars.token }}\" }"));
+    assert!(
+        text.contains(
+            "api_key: { place: query, name: \"X-Api-Key\", value: \"{{ vars.token }}\" }"
+        )
+    );
     assert_eq!((written.code, refused.code), (Some(0), Some(2)));
     let shown = [written.stdout, written.stderr, refused.stdout, refused.stderr, text].concat();
     assert!(!shown.contains("s3cret"), "{shown}");

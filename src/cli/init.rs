@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::{self, ConfigError, Inputs},
     error::Error,
-    infer::{self, Endpoint},
+    infer::{self, Endpoint, InvalidUrl},
     load,
 };
 
@@ -21,11 +21,18 @@ pub(super) fn init(
 ) -> Result<u8, Error> {
     let InitArgs { name, url, from, wishes, force } = args;
     let endpoint = url.as_ref().map(|text| {
-        Endpoint::parse(text).map_err(|_| Error::Argument {
-            option: "--url",
-            // It may hold a password.
-            value: "…".to_owned(),
-            expected: "an `https:` URL without a user, a password and braces (`http:` for this machine only)",
+        // It may hold a password: of what it says only names are shown.
+        Endpoint::parse(text).map_err(|err| match err {
+            InvalidUrl::SeveralCredentials { names } => Error::Argument {
+                option: "--url",
+                value: format!("…?{}=…", names.join("=…&")),
+                expected: "one parameter that may be a credential, since `auth: { api_key: … }` adds one: leave out the others; headers may have more",
+            },
+            _ => Error::Argument {
+                option: "--url",
+                value: "…".to_owned(),
+                expected: "an `https:` URL without a user, a password and braces (`http:` for this machine only)",
+            },
         })
     });
     let endpoint = endpoint.transpose()?;

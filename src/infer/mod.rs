@@ -24,12 +24,14 @@ mod names;
 mod paging;
 mod pipeline;
 mod records;
+mod secrets;
 mod yaml;
 
 use thiserror::Error;
 
 pub use pipeline::{Endpoint, InvalidUrl, pipeline};
 use records::Records;
+pub use secrets::sounds_secret;
 
 use crate::{
     plan::{ColumnType, JsonPath, Name},

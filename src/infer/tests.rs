@@ -232,8 +232,26 @@ fn a_url_that_would_leak_or_is_none_is_refused() {
         "ftp://example.com",
         "https://example.com/{{ x }}",
     ] {
-        assert_eq!(Endpoint::parse(text), Err(InvalidUrl), "{text}");
+        assert_eq!(Endpoint::parse(text), Err(InvalidUrl::NotOfAnApi), "{text}");
     }
+}
+
+#[test]
+fn a_credential_in_a_url_is_a_variable_and_two_are_refused() {
+    for name in ["api_token", "X-Api-Key", "accessToken", "sign"] {
+        let url = format!("https://api.example.com/entries?limit=5&{name}=s3cret#token=s3cret");
+        let text = pipeline(&pipeline_name(), Some(&Endpoint::parse(&url).unwrap()), None);
+
+        assert!(config::parse(&text, &Inputs::default()).is_ok(), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.contains("token: { env: SAMPLE_TOKEN, default: \"\", secret: true"), "{text}");
+        assert!(text.contains(&format!("place: query, name: {}, ", yaml::scalar(name))), "{text}");
+    }
+    let names = vec!["key".to_owned(), "token".to_owned()];
+    assert_eq!(
+        Endpoint::parse("https://api.example.com/?key=k3y&token=s3cret&limit=5"),
+        Err(InvalidUrl::SeveralCredentials { names })
+    );
 }
 
 fn key() -> impl Strategy<Value = String> {
