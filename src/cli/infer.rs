@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     infer::{self, Proposal, Wishes},
+    plan::Name,
     transform::Tree,
 };
 
@@ -25,14 +26,15 @@ pub(super) fn infer(
     let InferArgs { pipeline, stream, from, set, wishes } = args;
     let proposal = match (pipeline, stream) {
         (Some(pipeline), Some(name)) => {
-            let wishes = wishes_of(wishes)?;
+            let mut wishes = wishes_of(wishes)?;
             let plan = load(pipeline, global, &inputs().set(set.clone()))?;
             let names = stream_names(&plan, std::slice::from_ref(name))?;
             let stream = plan.streams.iter().find(|it| names.contains(&it.name));
             let stream = stream.ok_or_else(|| Error::Internal("the stream is gone".to_owned()))?;
+            wishes.stream = Some(stream.name.clone());
             sample::propose(&plan, stream, &wishes, clock(global))?
         }
-        _ => propose(from, wishes)?,
+        _ => propose(from, wishes, None)?,
     };
     let records = report::counted(proposal.n_records() as u64, "record");
     report::line(
@@ -43,9 +45,13 @@ pub(super) fn infer(
     Ok(0)
 }
 
-/// What the files propose together.
-pub(super) fn propose(from: &[PathBuf], wishes: &WishArgs) -> Result<Proposal, Error> {
-    let wishes = wishes_of(wishes)?;
+/// What the files propose together, for a stream of this name.
+pub(super) fn propose(
+    from: &[PathBuf],
+    wishes: &WishArgs,
+    stream: Option<Name>,
+) -> Result<Proposal, Error> {
+    let wishes = Wishes { stream, ..wishes_of(wishes)? };
     let samples: Vec<Tree> = from.iter().map(|it| saved(it)).collect::<Result<_, _>>()?;
     infer::propose(&samples, &wishes).map_err(Error::Infer)
 }
@@ -82,5 +88,6 @@ fn wishes_of(args: &WishArgs) -> Result<Wishes, Error> {
         records: path("--records", records)?,
         explode: path("--explode", explode)?,
         zone: zone.transpose()?,
+        stream: None,
     })
 }

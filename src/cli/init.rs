@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::{self, ConfigError, Inputs},
     error::Error,
-    infer::{self, Endpoint},
+    infer::{self, Endpoint, InvalidUrl},
     load,
 };
 
@@ -21,11 +21,18 @@ pub(super) fn init(
 ) -> Result<u8, Error> {
     let InitArgs { name, url, from, wishes, force } = args;
     let endpoint = url.as_ref().map(|text| {
-        Endpoint::parse(text).map_err(|_| Error::Argument {
-            option: "--url",
-            // It may hold a password.
-            value: "…".to_owned(),
-            expected: "an `https:` URL without a user, a password and braces (`http:` for this machine only)",
+        // It may hold a password: of what it says only names are shown.
+        Endpoint::parse(text).map_err(|err| match err {
+            InvalidUrl::SeveralCredentials { names } => Error::Argument {
+                option: "--url",
+                value: format!("…?{}=…", names.join("=…&")),
+                expected: "one parameter that may be a credential, since `auth: { api_key: … }` adds one: leave out the others; headers may have more",
+            },
+            _ => Error::Argument {
+                option: "--url",
+                value: "…".to_owned(),
+                expected: "an `https:` URL without a user, a password and braces (`http:` for this machine only)",
+            },
         })
     });
     let endpoint = endpoint.transpose()?;
@@ -34,7 +41,11 @@ pub(super) fn init(
     if path.exists() && !force {
         return Err(Error::PipelineExists { path });
     }
-    let proposal = if from.is_empty() { None } else { Some(propose(from, wishes)?) };
+    let proposal = if from.is_empty() {
+        None
+    } else {
+        Some(propose(from, wishes, endpoint.as_ref().and_then(Endpoint::stream))?)
+    };
     let text = infer::pipeline(name, endpoint.as_ref(), proposal.as_ref());
     // What is written is what `check` accepts: anything else is a bug of ours.
     if let Err(ConfigError::Invalid { problems, .. }) =

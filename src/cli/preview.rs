@@ -15,6 +15,7 @@
 use std::io::Write;
 
 use arrow::array::{Array, RecordBatch};
+use url::{Url, form_urlencoded};
 
 use super::{
     args::{GlobalArgs, PreviewArgs},
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     error::Error,
     extract::Request,
+    infer::sounds_secret,
     load::cell_text,
     plan::{ColumnType, Method, Plan, StreamPlan},
     run::{PullOptions, PullReport, PulledPages},
@@ -35,6 +37,9 @@ use crate::{
 
 /// Stands for a null, which is no empty text.
 const NULL: &str = "·";
+
+/// Stands for a credential.
+const HIDDEN: &str = "***";
 
 /// Rejects of which the raw record is shown, too.
 const REJECTS: usize = 5;
@@ -205,16 +210,39 @@ fn show(
     }
 }
 
-/// The request as it was sent, but for what logs it in.
+/// The request as it was sent, but for what logs it in and what sounds as if it did.
 fn request(request: &Request) -> Vec<String> {
     let method = match request.method {
         Method::Get => "GET",
         Method::Post => "POST",
     };
-    let mut lines = vec![format!("request: {method} {}", request.url)];
-    lines.extend(request.headers.iter().map(|(name, value)| format!("  {name}: {value}")));
+    let mut lines = vec![format!("request: {method} {}", shown(&request.url))];
+    lines.extend(request.headers.iter().map(|(name, value)| {
+        let value = if sounds_secret(name) { HIDDEN } else { value };
+        format!("  {name}: {value}")
+    }));
     lines.extend(request.body.iter().map(|it| format!("  {it}")));
     lines
+}
+
+/// The URL, its query as it was sent but for the values of credentials.
+fn shown(url: &Url) -> String {
+    let Some(query) = url.query() else { return url.to_string() };
+    let pairs = query.split('&').map(|pair| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next();
+        match (name, pair.split_once('=')) {
+            (Some((name, _)), Some((written, _))) if sounds_secret(&name) => {
+                format!("{written}={HIDDEN}")
+            }
+            _ => pair.to_owned(),
+        }
+    });
+    let query = pairs.collect::<Vec<_>>().join("&");
+    let mut url = url.clone();
+    url.set_query(None);
+    let fragment = url.fragment().map(|it| format!("#{it}")).unwrap_or_default();
+    url.set_fragment(None);
+    format!("{url}?{query}{fragment}")
 }
 
 /// The type of a column, and its mask, as the pipeline file calls them.
@@ -250,6 +278,24 @@ fn share(nulls: usize, rows: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_shown_but_for_what_may_be_a_credential() {
+        for (sent, shown) in [
+            ("https://a.example/x", "https://a.example/x"),
+            ("https://a.example/x?from=a%20b&limit=5", "https://a.example/x?from=a%20b&limit=5"),
+            (
+                "https://a.example/?api%5Fkey=s3&limit=5&token=s=3",
+                "https://a.example/?api%5Fkey=***&limit=5&token=***",
+            ),
+            (
+                "https://a.example/x?project_key=OPS&pageToken=x",
+                "https://a.example/x?project_key=OPS&pageToken=x",
+            ),
+        ] {
+            assert_eq!(super::shown(&Url::parse(sent).unwrap()), shown);
+        }
+    }
 
     #[test]
     fn shares_are_rounded_away_from_none_and_from_all() {

@@ -270,10 +270,7 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
         note(format_args!("{n_rows} not written, because records of the same slice did not fit"));
     }
     if stream.superseded > 0 {
-        note(format_args!(
-            "{} came in several versions; the newest is kept",
-            counted(stream.superseded, "row")
-        ));
+        note(format_args!("{}", superseded(stream.superseded, stream.rows_read)));
     }
     if stream.gaps > 0 || stream.folds > 0 {
         note(format_args!(
@@ -293,6 +290,18 @@ fn notes(out: &mut dyn Write, pipeline: &str, stream: &StreamReport) {
             note(format_args!("{rejected} did not fit, first: {first}"));
         }
         (None, _) => {}
+    }
+}
+
+/// Rows of which one of the same key is kept: few have several versions, most of them a wrong key.
+fn superseded(n: u64, read: u64) -> String {
+    if n * 2 > read {
+        format!(
+            "{n} of {} have a key that others have, too, and only the newest of each key is kept: is `key` right?",
+            counted(read, "row")
+        )
+    } else {
+        format!("{} came in several versions; the newest is kept", counted(n, "row"))
     }
 }
 
@@ -527,6 +536,14 @@ mod tests {
           partitions  12
         total
         ");
+    }
+
+    #[test]
+    fn a_key_that_most_rows_share_is_doubted() {
+        let few = "125 rows came in several versions; the newest is kept";
+        let most = "126 of 250 rows have a key that others have, too, and only the newest of each key is kept: is `key` right?";
+
+        assert_eq!([superseded(125, 250), superseded(126, 250)], [few, most]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!                                           tags         1 of 2   an array
 //! ```
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::{ArrayOfObjects, Column, InferError, kind, names, names::Names, records::json_path};
@@ -210,7 +212,26 @@ impl<'t> Leaf<'t> {
         let own = fields.leaves.iter().flat_map(|it| kind::columns(it, zone, &mut names));
         let columns: Vec<Column> = own.collect();
         let n_elements = self.arrays.iter().map(|it| it.len()).sum();
-        (!columns.is_empty()).then_some(ArrayOfObjects { from, column, n_elements, columns })
+        let id = ["id", "key", "uuid", "guid", "uid"].into_iter().find(|it| self.tells_apart(it));
+        let id = id.and_then(|it| {
+            let path = json_path(&[self.path.segments(), &[it.to_owned()]].concat())?.to_string();
+            columns.iter().find(|it| it.from == path).map(|it| it.name.clone())
+        });
+        (!columns.is_empty()).then_some(ArrayOfObjects { from, column, n_elements, columns, id })
+    }
+
+    /// Whether a field has a value in every element, and none twice in the same array.
+    fn tells_apart(&self, field: &str) -> bool {
+        self.arrays.iter().all(|elements| {
+            let mut seen = BTreeSet::new();
+            elements.iter().all(|it| match it {
+                Tree::Object(fields) => match fields.get(field) {
+                    Some(Tree::Number(it) | Tree::Text(it)) => seen.insert(it),
+                    _ => false,
+                },
+                _ => false,
+            })
+        })
     }
 
     /// Whether it has a value in every record.

@@ -8,12 +8,20 @@ use super::{
     kind::{is_any, is_last},
     names::Names,
 };
-use crate::{plan::ColumnType, transform::Tree};
+use crate::{
+    plan::{ColumnType, Name},
+    transform::Tree,
+};
+
+/// Of fewer records too many columns are unique by chance.
+const ENOUGH: usize = 10;
 
 /// The column that may identify a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) column: String,
+    /// Whether its name says that it is the id of the record itself.
+    is_own: bool,
     /// Rows that it was seen to tell apart.
     pub(super) n_rows: usize,
     /// The column that says which of two rows is newer.
@@ -31,13 +39,35 @@ pub(super) struct Partition {
     pub(super) made_up: Option<String>,
 }
 
-/// The column that is an id by its name, has a value in every record, and no value twice.
-pub(super) fn key(leaves: &[Leaf<'_>], columns: &[Column]) -> Option<Key> {
+impl Key {
+    /// Whether a run may rely on it unasked: rows of the same key take the place of each other.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_own && self.n_rows >= ENOUGH
+    }
+
+    /// What speaks for it, and what against.
+    pub(super) fn evidence(&self) -> String {
+        let Self { column, is_own, n_rows, .. } = self;
+        match (n_rows, is_own) {
+            (1, _) => format!("is `{column}` the key of a row? One record proves little"),
+            (n, true) => format!("is `{column}` the key of a row? It is unique in {n} records"),
+            (n, false) => format!(
+                "does `{column}` tell rows apart? It is unique in {n} records, but may be the key of something else"
+            ),
+        }
+    }
+}
+
+/// The column that is an id by its name, has a value in every record, and no value twice; that of the
+/// record itself before that of what belongs to it.
+pub(super) fn key(leaves: &[Leaf<'_>], columns: &[Column], stream: Option<&Name>) -> Option<Key> {
     let rank = |leaf: &&Leaf<'_>| {
         let depth = leaf.path.segments().len();
         match leaf.words.last().map(String::as_str) {
-            Some("id") if leaf.words.len() == 1 => Some((0, depth)),
-            Some("id" | "key" | "uuid" | "guid" | "uid") => Some((depth, leaf.words.len())),
+            Some("id") if leaf.words.len() == 1 => Some((false, 0, depth)),
+            Some("id" | "key" | "uuid" | "guid" | "uid") => {
+                Some((!is_own(leaf, stream), depth, leaf.words.len()))
+            }
             _ => None,
         }
     };
@@ -54,9 +84,35 @@ pub(super) fn key(leaves: &[Leaf<'_>], columns: &[Column]) -> Option<Key> {
     let newest_by = updated.filter_map(|it| column_of(it, columns)).find(|it| is_instant(&it.kind));
     Some(Key {
         column: column.name.clone(),
+        is_own: is_own(best, stream),
         n_rows: best.of,
         newest_by: newest_by.map(|it| it.name.clone()),
     })
+}
+
+/// Whether it is named as the id of the record itself: `id`, or `entry_id` in the stream `entries`.
+/// `user_id` and `user.id` are those of somebody else.
+fn is_own(leaf: &Leaf<'_>, stream: Option<&Name>) -> bool {
+    let words = leaf.words.iter().map(String::as_str).collect::<Vec<_>>();
+    if leaf.path.segments().len() != 1 {
+        return false;
+    }
+    match (&words[..], stream) {
+        (["id" | "key" | "uuid" | "guid" | "uid"], _) => true,
+        ([of @ .., "id" | "key" | "uuid" | "guid" | "uid"], Some(stream)) => {
+            singulars(stream.as_str()).contains(&of.join("_"))
+        }
+        _ => false,
+    }
+}
+
+/// What one record of a stream may be called.
+fn singulars(stream: &str) -> Vec<String> {
+    let ending = |plural: &str, singular: &str| {
+        stream.strip_suffix(plural).map(|stem| format!("{stem}{singular}"))
+    };
+    let endings = [ending("", ""), ending("s", ""), ending("es", ""), ending("ies", "y")];
+    endings.into_iter().flatten().collect()
 }
 
 fn is_unique(leaf: &Leaf<'_>) -> bool {
@@ -124,4 +180,22 @@ fn is_instant(kind: &ColumnType) -> bool {
 fn column_of<'c>(leaf: &Leaf<'_>, columns: &'c [Column]) -> Option<&'c Column> {
     let from = leaf.path.to_string();
     columns.iter().find(|it| it.from == from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_called_by_the_singular_of_its_stream() {
+        for (stream, one) in [
+            ("worklogs", "worklog"),
+            ("time_entries", "time_entry"),
+            ("issues", "issue"),
+            ("statuses", "status"),
+            ("log", "log"),
+        ] {
+            assert!(singulars(stream).contains(&one.to_owned()), "{stream}");
+        }
+    }
 }

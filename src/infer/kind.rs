@@ -7,7 +7,7 @@
 //! 1721900526258 at `createdOn`     timestamp, epoch_ms      by the name: `version` stays a number
 //! "PT4H"                           string and duration      with days or weeks, DECIDE: how long
 //! 41, "41"                         string                   an id, or a number that is text at times
-//! "open", "open", "closed", …      string                   one of "open", "closed"
+//! "open", "open", "closed", …      string                   one of "open", "closed": by the name, `login` is not told
 //! {…}, [1, 2], 7 and "x"           json, json, string
 //! ```
 
@@ -75,6 +75,27 @@ const IDS: &[&str] =
 /// Last words of names that are text, though it may be of digits.
 const TEXTS: &[&str] =
     &["name", "display", "title", "summary", "text", "comment", "value", "description"];
+/// Last words of names whose values are words of the API, and nobody's data.
+const WORDS: &[&str] = &[
+    "status",
+    "state",
+    "type",
+    "kind",
+    "priority",
+    "mode",
+    "level",
+    "severity",
+    "action",
+    "event",
+    "role",
+    "resolution",
+    "category",
+];
+/// Words of names whose values are somebody's, whatever the name ends with.
+const PRIVATE: &[&str] = &[
+    "name", "mail", "email", "token", "key", "secret", "password", "user", "login", "auth",
+    "address", "phone",
+];
 /// Values that are still few.
 const FEW: usize = 8;
 /// 1990-01-01 and 2100-01-01, in seconds: numbers between them may be instants.
@@ -284,9 +305,10 @@ fn texts(words: &[String], values: &[&Tree], zone: Option<Tz>) -> Guess {
     if values.iter().all(|it| is_mail_address(it)) {
         return Guess::noted(ColumnType::String, "holds an e-mail address: consider `mask`");
     }
-    match few(values) {
-        Some(few) if !is_last(words, IDS) => Guess::noted(ColumnType::String, few),
-        _ => Guess::plain(ColumnType::String),
+    let is_public = is_last(words, WORDS) && !is_any(words, PRIVATE);
+    match few(values).filter(|_| is_public) {
+        Some(few) => Guess::noted(ColumnType::String, few),
+        None => Guess::plain(ColumnType::String),
     }
 }
 
@@ -370,7 +392,7 @@ fn codes(words: &[String], values: &[&Tree]) -> Option<String> {
         .then(|| format!("codes? seen: {}; `values` gives them names", listed.join(", ")))
 }
 
-/// The values, if they are so few in so many that they are probably all.
+/// The values, if they are words, and so few in so many that they are probably all.
 fn few(values: &[&Tree]) -> Option<String> {
     let mut distinct: Vec<&str> = Vec::new();
     for value in values {
@@ -378,7 +400,7 @@ fn few(values: &[&Tree]) -> Option<String> {
         if !distinct.contains(&text.as_str()) {
             distinct.push(text);
         }
-        if distinct.len() > FEW || text.chars().count() > 40 {
+        if distinct.len() > FEW || !is_word(text) {
             return None;
         }
     }
@@ -397,6 +419,13 @@ fn is_mail_address(value: &Tree) -> bool {
     let Some((name, host)) = text.split_once('@') else { return false };
     let is_host = host.rsplit_once('.').is_some_and(|(it, end)| !it.is_empty() && !end.is_empty());
     is_word(name) && is_word(host) && is_host
+}
+
+/// Whether it is short and looks like a word, so that it is no address and no token.
+fn is_word(text: &str) -> bool {
+    let is_letter = |it: char| it.is_ascii_alphabetic() || matches!(it, ' ' | '_' | '-');
+    let n_digits = text.chars().filter(char::is_ascii_digit).count();
+    text.len() <= 24 && n_digits <= 2 && text.chars().all(|it| is_letter(it) || it.is_ascii_digit())
 }
 
 fn is_numeric(value: &Tree) -> bool {

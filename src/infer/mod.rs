@@ -24,15 +24,17 @@ mod names;
 mod paging;
 mod pipeline;
 mod records;
+mod secrets;
 mod yaml;
 
 use thiserror::Error;
 
 pub use pipeline::{Endpoint, InvalidUrl, pipeline};
 use records::Records;
+pub use secrets::sounds_secret;
 
 use crate::{
-    plan::{ColumnType, JsonPath},
+    plan::{ColumnType, JsonPath, Name},
     transform::Tree,
 };
 
@@ -45,6 +47,8 @@ pub struct Wishes {
     pub explode: Option<JsonPath>,
     /// The zone of times that name none.
     pub zone: Option<chrono_tz::Tz>,
+    /// The name of the stream: `entry_id` is the id of a record of `entries`.
+    pub stream: Option<Name>,
 }
 
 /// Why nothing can be proposed.
@@ -121,6 +125,8 @@ struct ArrayOfObjects {
     column: String,
     n_elements: usize,
     columns: Vec<Column>,
+    /// The column that tells the elements of each record apart.
+    id: Option<String>,
 }
 
 /// Looks at sample pages, and proposes how to read them.
@@ -158,7 +164,10 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
         .iter()
         .filter_map(|leaf| leaf.array_of_objects(&columns, wishes.zone, &names))
         .collect();
-    let key = if exploded.is_some() { None } else { keys::key(&fields.leaves, &columns) };
+    let key = match exploded {
+        Some(_) => None,
+        None => keys::key(&fields.leaves, &columns, wishes.stream.as_ref()),
+    };
     let partition = keys::partition(&facts, &fields.leaves, &columns, &mut names);
     Ok(Proposal {
         n_records: found.objects.len(),

@@ -1,13 +1,24 @@
-//! What an envelope says about the next page. Always a question: a page that is read is no proof.
+//! What the envelopes of all samples say about the next page. Always a question: a page that is read
+//! is no proof, and one that is taken for all of them loses the others without a word.
 //!
 //! ```text
-//! {"startAt": 0, "maxResults": 50, "total": 90, "values": […]}   offset, by startAt
-//! {"metadata": {"next": "https://…"}, "results": […]}            next_url at metadata.next
-//! {"nextPageToken": "x", "isLast": false, "issues": […]}         token
-//! [{…}]                                                          in headers, if at all
+//! {"startAt": 0, "maxResults": 50, "total": 90, "values": […]}   offset, by startAt     proposed
+//! {"metadata": {"next": "https://…"}, "results": […]}            next_url               proposed
+//! {"count": 250, "next": null, "results": […]}                   next_url, perhaps      a comment
+//! {"nextPageToken": "x", "isLast": false, "issues": […]}         token                  a comment
+//! {"issues": […]}                                                page, if at all        a comment
+//! [{…}]                                                          in headers, if at all  a comment
+//! {"id": 7, "summary": "…"}                                      none: one record
 //! ```
+//!
+//! What is proposed as it is fails by name in a run where it is wrong: a page that comes twice, or a
+//! total that is not reached.
 
-use super::{names, records::json_path, yaml::scalar};
+use super::{
+    names,
+    records::{at, json_path},
+    yaml::scalar,
+};
 use crate::{plan::JsonPath, transform::Tree};
 
 /// How deep below the root signals are looked for.
@@ -15,6 +26,30 @@ const DEPTH: usize = 3;
 
 const TOTALS: &[&str] =
     &["total", "total_count", "total_elements", "total_items", "total_results", "total_records"];
+/// Names of totals, or of how many records the page has.
+const COUNTS: &[&str] = &[
+    "count",
+    "record_count",
+    "records_count",
+    "item_count",
+    "items_count",
+    "result_count",
+    "results_count",
+    "entry_count",
+    "row_count",
+    "num_results",
+    "num_found",
+    "number_of_results",
+    "records_total",
+    "items_total",
+    "results_total",
+    "hits",
+    "total_hits",
+    "total_rows",
+    "total_entries",
+    "total_size",
+    "found",
+];
 const PAGES: &[&str] = &["total_pages", "page_count", "pages", "last_page_number"];
 const LAST: &[&str] = &["is_last", "last_page", "last", "is_last_batch", "is_last_page"];
 const MORE: &[&str] =
@@ -40,8 +75,10 @@ const TOKENS: &[&str] = &[
 /// What is known about the next page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hint {
-    /// What `paginate` may be, as YAML.
+    /// What `paginate` may be, as YAML; none where a page is one record.
     pub(super) paginate: Option<String>,
+    /// Whether that is more than a guess.
+    pub(super) is_told: bool,
     /// What a person should know about it.
     pub(super) note: String,
 }
@@ -67,89 +104,169 @@ pub(super) fn is_envelope(body: &Tree) -> bool {
     fields.len() == 1 || signals(body, &JsonPath::default()).iter().any(is_signal)
 }
 
-/// What the first sample says about the next page.
+/// What the samples say about the next page.
 pub(super) fn hint(samples: &[Tree], records: &JsonPath) -> Hint {
-    let Some(body) = samples.first() else { return Hint::default() };
-    if matches!(body, Tree::Array(_)) {
+    let counts = samples.iter().filter_map(|it| match at(it, records.segments()) {
+        Some(Tree::Array(elements)) => Some(elements.len()),
+        Some(_) => Some(1),
+        None => None,
+    });
+    let n_pages = counts.clone().filter(|it| *it > 0).count();
+    let n_records = counts.max().unwrap_or_default();
+    let is_array = samples.iter().any(|it| matches!(it, Tree::Array(_)));
+    if records.is_root() && is_array {
         let note = "a bare array names no next page: is there a header `Link`? page numbers?";
-        let paginate = "{ link: { size_param: per_page, size: 100 } }".to_owned();
-        return Hint { paginate: Some(paginate), note: note.to_owned() };
+        return guess(n_pages, note, "{ link: { size_param: per_page, size: 100 } }");
     }
-    // What stands beside the one record is of the record.
-    let signals = if records.is_root() { Vec::new() } else { signals(body, records) };
-    Envelope { signals }.hint()
+    if records.is_root() {
+        // What stands beside the one record is of the record.
+        let note = match n_pages {
+            0 | 1 => "the body is one record; check that no list of them is meant".to_owned(),
+            n => format!("the samples are {n} records: which request reads each of them?"),
+        };
+        return Hint { note, ..Hint::default() };
+    }
+    let signals = samples.iter().flat_map(|it| signals(it, records)).collect();
+    Envelope { signals, n_records, n_pages }.hint()
 }
 
-/// What stands around the records.
+/// What a person may try.
+fn guess(n_pages: usize, note: &str, paginate: &str) -> Hint {
+    let note = match n_pages {
+        0 | 1 => note.to_owned(),
+        n => format!("the samples are {n} pages; {note}"),
+    };
+    Hint { paginate: Some(paginate.to_owned()), is_told: false, note }
+}
+
+/// What stands around the records, in all samples.
 struct Envelope<'t> {
     signals: Vec<Signal<'t>>,
+    /// Of the fullest page.
+    n_records: usize,
+    /// Samples that have records.
+    n_pages: usize,
 }
 
 impl Envelope<'_> {
     fn hint(&self) -> Hint {
-        let flag = self.entry("last", LAST, is_boolean);
+        let last = self.entry("last", LAST, is_boolean);
         if let Some(url) = self.find(NEXTS, is_url) {
             let path = format!("path: {}", scalar(&url.path));
-            let entries = [Some(path), self.total(), flag];
+            // A total that the page reaches would be the end.
+            let total = self.larger_total().map(|it| format!("total: {}", scalar(&it.path)));
             let note = format!("`{}` is the URL of the next page", url.path);
-            return Hint { paginate: Some(block("next_url", &entries)), note };
+            let paginate = Some(block("next_url", &[Some(path), total, last]));
+            return Hint { paginate, is_told: is_plain(&url.path), note };
         }
         // A flag alone is enough.
-        let flag = flag.or_else(|| self.entry("more", MORE, is_boolean));
-        if let Some(token) = self.find(TOKENS, is_token) {
-            let from = format!("body: {}", scalar(&token.path));
-            let param = format!("param: {}", scalar(&token.key));
-            let entries = [Some(from), Some(param), Some(self.size()), self.total(), flag];
-            let path = &token.path;
-            let note = format!(
-                "`{path}` looks like the token of the next page: which parameter takes it?"
-            );
-            return Hint { paginate: Some(block("token", &entries)), note };
+        let flag = last.or_else(|| self.entry("more", MORE, is_boolean));
+        if let Some(token) = self.find(TOKENS, is_value) {
+            return self.token(token, &token.key, flag);
+        }
+        if let Some(counted) = self.counted(flag.clone()) {
+            return counted;
+        }
+        if let Some(next) = self.find(NEXTS, is_value) {
+            let param = if is_number(next.value) { "page" } else { &next.key };
+            return self.token(next, param, flag);
+        }
+        if let Some(next) = self.find(NEXTS, is_null) {
+            let path = &next.path;
+            let note =
+                format!("`{path}` is null: where there are more pages, is it the URL of the next?");
+            let total = self.larger_total().map(|it| format!("total: {}", scalar(&it.path)));
+            let entries = [Some(format!("path: {}", scalar(path))), total, flag];
+            return guess(self.n_pages, &note, &block("next_url", &entries));
+        }
+        if let Some(token) = self.find(TOKENS, is_null) {
+            return self.token(token, &token.key, flag);
         }
         let pages = self.entry("total_pages", PAGES, is_number);
         let is_counted = self.total().is_some() || pages.is_some() || flag.is_some();
-        let counted = |scheme: &str, param: &str, pages: Option<String>, note: String| {
-            let param = format!("param: {}", scalar(param));
-            let entries = [Some(param), Some(self.size()), self.total(), pages, flag];
-            Hint { paginate: Some(block(scheme, &entries)), note }
+        let note = if is_counted {
+            "the envelope says how much there is, but not how to ask for more"
+        } else if self.n_pages > 1 {
+            "nothing in them says how the next one is asked for"
+        } else {
+            "nothing in the sample says that there are more: does a longer list come whole?"
         };
-        match (self.find(OFFSETS, is_number), self.find(NUMBERS, is_number)) {
-            // The first page of an offset begins at 0.
-            (Some(Signal { key, path, value: Tree::Number(it), .. }), _) if it == "1" => {
-                let note =
-                    format!("`{path}` is 1: the number of the page, or a record to start at?");
-                counted("page", key, pages, note)
-            }
-            (Some(Signal { key, path, .. }), _) => {
-                let note = format!("`{path}` looks like the number of records before this page");
-                counted("offset", key, None, note)
-            }
-            (None, Some(Signal { key, path, .. })) => {
-                counted("page", key, pages, format!("`{path}` looks like the number of this page"))
-            }
-            (None, None) if is_counted => {
-                let note = "the envelope says how much there is, but not how to ask for more";
-                counted("page", "page", pages, note.to_owned())
-            }
-            (None, None) => {
-                let note = "nothing in the sample says that there are more pages".to_owned();
-                Hint { paginate: None, note }
-            }
-        }
+        let entries =
+            [Some("param: page".to_owned()), Some(self.size()), self.total(), pages, flag];
+        guess(self.n_pages, note, &block("page", &entries))
     }
 
-    /// The first signal of one of these names, if its value is one.
+    fn token(&self, token: &Signal<'_>, param: &str, flag: Option<String>) -> Hint {
+        let path = &token.path;
+        let from = format!("body: {}", scalar(path));
+        let param = format!("param: {}", scalar(param));
+        let entries = [Some(from), Some(param), Some(self.size()), self.total(), flag];
+        let note =
+            format!("`{path}` looks like the token of the next page: which parameter takes it?");
+        guess(self.n_pages, &note, &block("token", &entries))
+    }
+
+    /// Pages by their number, or by the records before them.
+    fn counted(&self, flag: Option<String>) -> Option<Hint> {
+        let offset = self.find(OFFSETS, is_number).map(|it| ("offset", it));
+        let (mut scheme, at) =
+            offset.or_else(|| self.find(NUMBERS, is_number).map(|it| ("page", it)))?;
+        let Signal { key, path, value, .. } = at;
+        let first = match value {
+            Tree::Number(it) => it.as_str(),
+            _ => "",
+        };
+        let note = match (scheme, first) {
+            // The first page of an offset begins at 0.
+            ("offset", "1") => {
+                scheme = "page";
+                format!("`{path}` is 1: the number of the page, or a record to start at?")
+            }
+            ("offset", _) => format!("`{path}` looks like the number of records before this page"),
+            _ => format!("`{path}` looks like the number of this page"),
+        };
+        let size = self.find(SIZES, is_number);
+        let parts = [Some(at), size, self.larger_total()];
+        let is_told = (offset.is_none() || scheme == "offset")
+            && parts.iter().all(|it| it.is_some_and(|it| is_plain(&it.key) && is_plain(&it.path)))
+            && (first == "0" || scheme == "page" && first == "1");
+        let pages = self.entry("total_pages", PAGES, is_number).filter(|_| scheme == "page");
+        let start = (scheme == "page" && first == "0").then(|| "start: 0".to_owned());
+        let entries = [
+            Some(format!("param: {}", scalar(key))),
+            start,
+            Some(self.size()),
+            self.total(),
+            pages,
+            flag,
+        ];
+        let hint = guess(self.n_pages, &note, &block(scheme, &entries));
+        Some(Hint { is_told, ..hint })
+    }
+
+    /// The first signal of one of these names whose value is one.
     fn find(&self, names: &[&str], is_one: fn(&Tree) -> bool) -> Option<&Signal<'_>> {
-        let found = names.iter().find_map(|key| self.signals.iter().find(|it| it.name == *key));
-        found.filter(|it| is_one(it.value))
+        names
+            .iter()
+            .find_map(|name| self.signals.iter().find(|it| it.name == *name && is_one(it.value)))
     }
 
     fn entry(&self, key: &str, names: &[&str], is_one: fn(&Tree) -> bool) -> Option<String> {
         self.find(names, is_one).map(|it| format!("{key}: {}", scalar(&it.path)))
     }
 
+    /// The number of records in all, which may be that of this page where it is not larger.
     fn total(&self) -> Option<String> {
-        self.entry("total", TOTALS, is_number)
+        let total = self.larger_total().or_else(|| self.find(TOTALS, is_number));
+        total.map(|it| format!("total: {}", scalar(&it.path)))
+    }
+
+    /// A number that is larger than any page: there are more.
+    fn larger_total(&self) -> Option<&Signal<'_>> {
+        let is_larger = |it: &&Signal<'_>| matches!(it.value, Tree::Number(n) if n.parse::<usize>().is_ok_and(|n| n > self.n_records));
+        let named =
+            |name: &&str| self.signals.iter().filter(|it| it.name == **name).find(is_larger);
+        TOTALS.iter().chain(COUNTS).find_map(named)
     }
 
     /// How many records a page has, and which parameter may say so.
@@ -193,9 +310,11 @@ fn collect<'t>(
         Tree::Object(_) | Tree::Array(_) => {}
         _ => {
             if let (Some(json_path), Some(key)) = (json_path(path), path.last()) {
-                // `_links.next.href` is named by what it is a link to.
-                let named =
-                    if key == "href" && path.len() > 1 { &path[path.len() - 2] } else { key };
+                // `_links.next.href` and `next.url` are named by what they are a link to.
+                let named = match &path[..] {
+                    [.., of, last] if last == "href" || last == "url" && of == "next" => of,
+                    _ => key,
+                };
                 let name = names::words(std::slice::from_ref(named)).join("_");
                 found.push(Signal { name, key: key.clone(), path: json_path.to_string(), value });
             }
@@ -207,27 +326,84 @@ fn is_number(value: &Tree) -> bool {
     matches!(value, Tree::Number(_))
 }
 
-fn is_token(value: &Tree) -> bool {
-    matches!(value, Tree::Text(_) | Tree::Number(_) | Tree::Null)
+fn is_value(value: &Tree) -> bool {
+    matches!(value, Tree::Text(_) | Tree::Number(_))
+}
+
+fn is_null(value: &Tree) -> bool {
+    matches!(value, Tree::Null)
+}
+
+/// Whether a pipeline file takes it as a name, whatever the API means by it.
+fn is_plain(text: &str) -> bool {
+    !text.contains(['{', '}'])
 }
 
 fn is_boolean(value: &Tree) -> bool {
     matches!(value, Tree::Boolean(_))
 }
 
+/// Whether it leads to a page, also from the URL of this one: `?page=2`.
 fn is_url(value: &Tree) -> bool {
-    matches!(value, Tree::Text(it) if it.starts_with("http://") || it.starts_with("https://") || it.starts_with('/'))
+    let Tree::Text(text) = value else { return false };
+    let is_absolute = text.starts_with("https://") || text.starts_with("http://");
+    is_absolute || text.starts_with('/') || text.contains('?')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hint_of(bodies: &[&str], records: &str) -> Hint {
+        let bodies: Vec<Tree> =
+            bodies.iter().map(|it| Tree::parse(it.as_bytes()).unwrap()).collect();
+        hint(&bodies, &records.parse().unwrap())
+    }
+
     #[track_caller]
     fn check(body: &str, records: &str, expected: Option<&str>) {
-        let body = Tree::parse(body.as_bytes()).unwrap();
-        let found = hint(&[body], &records.parse().unwrap());
+        let found = hint_of(&[body], records);
         assert_eq!(found.paginate.as_deref(), expected, "{}", found.note);
+    }
+
+    #[test]
+    fn only_what_fails_by_name_where_it_is_wrong_is_proposed_as_it_is() {
+        for (body, is_told) in [
+            (r#"{"next": "https://api.example.net/?page=2", "items": [{}]}"#, true),
+            (r#"{"next": "?page=2", "items": [{}]}"#, true),
+            (r#"{"next": null, "count": 2, "items": [{}]}"#, false),
+            (r#"{"page": 1, "per_page": 1, "total": 2, "items": [{}]}"#, true),
+            (r#"{"page": 0, "per_page": 1, "total": 2, "items": [{}]}"#, true),
+            (r#"{"page": 2, "per_page": 1, "total": 2, "items": [{}]}"#, false),
+            (r#"{"page": 1, "per_page": 1, "total": 1, "items": [{}]}"#, false),
+            (r#"{"page": 1, "total": 2, "items": [{}]}"#, false),
+            (r#"{"startAt": 0, "maxResults": 1, "total": 2, "items": [{}]}"#, true),
+            (r#"{"offset": 1, "limit": 1, "total": 2, "items": [{}]}"#, false),
+            (r#"{"nextPageToken": "x", "total": 2, "items": [{}]}"#, false),
+            (r#"{"items": [{}]}"#, false),
+        ] {
+            let found = hint_of(&[body], "items");
+            assert_eq!(found.is_told, is_told, "{body}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_says_that_there_are_more_pages_is_seen() {
+        for (bodies, said) in [
+            (&[r#"{"items": [{}]}"#, r#"{"items": [{}]}"#][..], "the samples are 2 pages"),
+            (&["[{}]", "[{}]"], "the samples are 2 pages"),
+            (&[r#"{"next": null, "items": [{}]}"#], "`next` is null"),
+            (&[r#"{"count": 2, "items": [{}]}"#], "says how much there is"),
+            (
+                &[r#"{"next": null, "items": []}"#, r#"{"next": "?p=2", "items": [{}]}"#],
+                "is the URL",
+            ),
+            (&[r#"{"items": [{}]}"#], "does a longer list come whole?"),
+        ] {
+            let records = if bodies[0].starts_with('[') { "$" } else { "items" };
+            let found = hint_of(bodies, records);
+            assert!(found.note.contains(said) && found.paginate.is_some(), "{bodies:?}: {found:?}");
+        }
     }
 
     #[test]
@@ -240,7 +416,7 @@ mod tests {
             ),
         );
         check(
-            r#"{"metadata": {"count": 2, "next": "https://api.example.net/4?offset=2"}, "results": []}"#,
+            r#"{"metadata": {"count": 2, "next": "https://api.example.net/4?offset=2"}, "results": [{}, {}]}"#,
             "results",
             Some("{ next_url: { path: metadata.next } }"),
         );
@@ -269,7 +445,31 @@ mod tests {
             ),
         );
         check("[]", "$", Some("{ link: { size_param: per_page, size: 100 } }"));
-        check(r#"{"items": []}"#, "items", None);
+        check(
+            r#"{"count": 250, "next": null, "results": [{}]}"#,
+            "results",
+            Some("{ next_url: { path: next, total: count } }"),
+        );
+        check(
+            r#"{"next": "?page=2", "total": 1, "results": [{}]}"#,
+            "results",
+            Some("{ next_url: { path: next } }"),
+        );
+        check(
+            r#"{"page": 0, "size": 1, "total": 2, "items": [{}]}"#,
+            "items",
+            Some("{ page: { param: page, start: 0, size_param: size, size: 1, total: total } }"),
+        );
+        check(
+            r#"{"next_page": 2, "items": [{}]}"#,
+            "items",
+            Some("{ token: { body: next_page, param: page, size_param: limit, size: 100 } }"),
+        );
+        check(
+            r#"{"items": []}"#,
+            "items",
+            Some("{ page: { param: page, size_param: limit, size: 100 } }"),
+        );
         check(r#"{"page": 7, "title": "of a record"}"#, "$", None);
     }
 }

@@ -5,29 +5,23 @@ use std::fmt::Write as _;
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::{Proposal, yaml::scalar};
+use super::{Proposal, sounds_secret, yaml::scalar};
 use crate::plan::Name;
 
-/// Query parameters that are credentials by their names.
-const CREDENTIALS: &[&str] = &[
-    "token",
-    "key",
-    "apikey",
-    "api_key",
-    "api-key",
-    "access_token",
-    "auth",
-    "secret",
-    "password",
-    "sig",
-    "signature",
-    "private_token",
-];
-
-/// Why a URL is none of an API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("not a URL of an API")]
-pub struct InvalidUrl;
+/// Why a URL is none that a pipeline file can have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// It is none of an API, or would leak what it holds.
+    #[error("not a URL of an API")]
+    NotOfAnApi,
+    /// A pipeline file takes one credential of a query, as `auth: { api_key: … }`.
+    #[error("several parameters may be credentials: {}", names.join(", "))]
+    SeveralCredentials {
+        /// The parameters.
+        names: Vec<String>,
+    },
+}
 
 /// What a request asks, taken from a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +47,7 @@ impl Endpoint {
     ///
     /// What is no such URL.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
-        let url = Url::parse(text).map_err(|_| InvalidUrl)?;
+        let url = Url::parse(text).map_err(|_| InvalidUrl::NotOfAnApi)?;
         let is_local = match url.host() {
             Some(Host::Domain(it)) => it == "localhost",
             Some(Host::Ipv4(it)) => it.is_loopback(),
@@ -67,17 +61,25 @@ impl Endpoint {
         let is_template =
             has_brace(text) || url.query_pairs().any(|(k, v)| has_brace(&k) || has_brace(&v));
         if !is_safe || has_user || is_template {
-            return Err(InvalidUrl);
+            return Err(InvalidUrl::NotOfAnApi);
         }
-        let is_credential = |it: &str| CREDENTIALS.contains(&it.to_ascii_lowercase().as_str());
-        let credential =
-            url.query_pairs().map(|(it, _)| it.into_owned()).find(|it| is_credential(it));
-        let query = url.query_pairs().filter(|(it, _)| !is_credential(it));
+        let mut names: Vec<String> = Vec::new();
+        let mut query = Vec::new();
+        for (name, value) in url.query_pairs() {
+            if !sounds_secret(&name) {
+                query.push((name.into_owned(), value.into_owned()));
+            } else if !names.iter().any(|it| *it == name) {
+                names.push(name.into_owned());
+            }
+        }
+        if names.len() > 1 {
+            return Err(InvalidUrl::SeveralCredentials { names });
+        }
         Ok(Self {
             base_url: url.origin().ascii_serialization(),
             path: url.path().to_owned(),
-            query: query.map(|(k, v)| (k.into_owned(), v.into_owned())).collect(),
-            credential,
+            query,
+            credential: names.pop(),
         })
     }
 
@@ -92,14 +94,12 @@ impl Endpoint {
     }
 
     /// The last word of the path that a stream can be called by.
-    fn stream(&self) -> String {
-        let segments = self.path.split('/').rev().map(|it| {
+    pub fn stream(&self) -> Option<Name> {
+        let names = self.path.split('/').rev().map(|it| {
             let words = super::names::words(&[it.trim_end_matches(".json").to_owned()]);
             words.join("_")
         });
-        let is_name = |it: &String| it.parse::<Name>().is_ok() && it.len() > 2;
-        let name = segments.into_iter().find(is_name);
-        name.unwrap_or_else(|| "records".to_owned())
+        names.filter(|it| it.len() > 2).find_map(|it| it.parse().ok())
     }
 }
 
@@ -108,6 +108,7 @@ pub fn pipeline(name: &Name, endpoint: Option<&Endpoint>, proposal: Option<&Prop
     let example = Endpoint::example();
     let Endpoint { base_url, path, query, credential } = endpoint.unwrap_or(&example);
     let stream = endpoint.unwrap_or(&example).stream();
+    let stream = stream.as_ref().map_or("records", Name::as_str);
     let env = name.as_str().to_ascii_uppercase();
     let mut out = format!(
         "# yaml-language-server: $schema=schema.json

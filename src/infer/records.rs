@@ -114,7 +114,8 @@ impl<'t> Records<'t> {
     }
 }
 
-fn at<'t>(value: &'t Tree, segments: &[String]) -> Option<&'t Tree> {
+/// What stands at these keys.
+pub(super) fn at<'t>(value: &'t Tree, segments: &[String]) -> Option<&'t Tree> {
     segments.iter().try_fold(value, |value, key| match value {
         Tree::Object(fields) => fields.get(key),
         _ => None,

@@ -3,7 +3,7 @@ use proptest::{
     prelude::*,
     string::string_regex,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
@@ -97,6 +97,85 @@ fn an_array_is_exploded_where_a_person_says_so() {
     );
 }
 
+/// What is proposed to write for these records of a stream.
+fn write(records: &[Value], stream: &str) -> String {
+    let wishes = Wishes { stream: Some(stream.parse().unwrap()), ..Wishes::default() };
+    let sample = [tree(&Value::from(records.to_vec()).to_string())];
+    let yaml = propose(&sample, &wishes).unwrap().yaml();
+    let (_, rest) = yaml.split_once("\n    # DECIDE: as").unwrap_or(("", &yaml));
+    let is_write = |it: &&str| {
+        it.contains("write:") || it.contains(" rows apart") || it.contains("the key of")
+    };
+    rest.lines().filter(is_write).map(|it| it.trim().to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_id_of_the_record_itself_is_the_key_once_it_is_seen_often_enough() {
+    for field in ["id", "key", "uuid", "entry_id", "entryId"] {
+        let record =
+            |it: u64| json!({field: format!("x{it}"), "user": {"id": it}, "on": "2024-07-25"});
+        let records: Vec<Value> = (0..10).map(record).collect();
+        let column = if field == "entryId" { "entry_id" } else { field };
+        let live = format!("\nwrite: {{ replace: {{ scope: all, key: [{column}] }} }}\n");
+
+        let (many, few) = (write(&records, "entries"), write(&records[..9], "entries"));
+
+        assert!(many.ends_with(&live) && !many.contains("DECIDE"), "{many}");
+        assert!(few.starts_with("# DECIDE: is `"), "{few}");
+        assert!(few.ends_with("\nwrite: { replace: all }\n") && few.contains(&live[1..]), "{few}");
+    }
+}
+
+#[test]
+fn the_id_of_something_else_is_never_the_key_unasked() {
+    for record in [
+        |it: u64| json!({"user": {"id": 1000 + it}, "on": "2024-07-25"}),
+        |it: u64| json!({"user_id": 1000 + it, "on": "2024-07-25"}),
+        |it: u64| json!({"id": it % 7, "user_id": 1000 + it, "on": "2024-07-25"}),
+    ] {
+        let records: Vec<Value> = (0..50).map(record).collect();
+
+        assert_eq!(
+            write(&records, "entries"),
+            "# DECIDE: does `user_id` tell rows apart? It is unique in 50 records, but may be the key of something else. If so, and below where a run reads only what changed:
+# write: { replace: { scope: all, key: [user_id] } }
+# write: { merge: { key: [user_id] } }
+write: { replace: all }
+"
+        );
+    }
+    let records: Vec<Value> =
+        (0..50).map(|it| json!({"user": {"id": it % 7}, "on": "2024-07-25"})).collect();
+    let text = write(&records, "entries");
+    assert!(
+        text.starts_with("# DECIDE: no id is unique")
+            && text.ends_with("write: { replace: all }\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_row_of_each_element_needs_another_key() {
+    let advice = |records: Value| {
+        let yaml = propose(&[tree(&records.to_string())], &Wishes::default()).unwrap().yaml();
+        let lines = yaml.lines().filter_map(|it| it.strip_prefix("    # and "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let logs = |ids: [u64; 2]| {
+        let logs = ids.map(|it| json!({"id": it, "at": "2024-07-25T09:42:06Z"}));
+        json!([{"id": 1, "on": "2024-07-25", "logs": logs}, {"id": 2, "on": "2024-07-26", "logs": []}])
+    };
+
+    let instead =
+        "`write: { replace: all }`, since the key of the record alone would keep one row of it";
+    let date = "`partition_by: { column: logs_at, unit: day }`, if the element's date is meant";
+    let both = format!("{instead}; or `key: [id, logs_id]` if both tell rows apart");
+    assert_eq!(advice(logs([7, 8])), [both.as_str(), date]);
+    assert_eq!(advice(logs([7, 7])), [instead, date]);
+    let tags = json!([{"id": 1, "on": "2024-07-25", "tags": [{"name": "x"}, {"name": "y"}]}]);
+    assert_eq!(advice(tags), [instead]);
+}
+
 #[test]
 fn structures_that_repeat_or_hold_data_as_keys_stay_json() {
     let sample = [tree(
@@ -153,8 +232,26 @@ fn a_url_that_would_leak_or_is_none_is_refused() {
         "ftp://example.com",
         "https://example.com/{{ x }}",
     ] {
-        assert_eq!(Endpoint::parse(text), Err(InvalidUrl), "{text}");
+        assert_eq!(Endpoint::parse(text), Err(InvalidUrl::NotOfAnApi), "{text}");
     }
+}
+
+#[test]
+fn a_credential_in_a_url_is_a_variable_and_two_are_refused() {
+    for name in ["api_token", "X-Api-Key", "accessToken", "sign"] {
+        let url = format!("https://api.example.com/entries?limit=5&{name}=s3cret#token=s3cret");
+        let text = pipeline(&pipeline_name(), Some(&Endpoint::parse(&url).unwrap()), None);
+
+        assert!(config::parse(&text, &Inputs::default()).is_ok(), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.contains("token: { env: SAMPLE_TOKEN, default: \"\", secret: true"), "{text}");
+        assert!(text.contains(&format!("place: query, name: {}, ", yaml::scalar(name))), "{text}");
+    }
+    let names = vec!["key".to_owned(), "token".to_owned()];
+    assert_eq!(
+        Endpoint::parse("https://api.example.com/?key=k3y&token=s3cret&limit=5"),
+        Err(InvalidUrl::SeveralCredentials { names })
+    );
 }
 
 fn key() -> impl Strategy<Value = String> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ArrayOfObjects, Column, Proposal};
+use super::{ArrayOfObjects, Column, Proposal, keys::Key, paging};
 use crate::plan::{Calendar, ColumnType, DurationUnit, InstantFormat};
 
 /// Longer comments are cut: they stand at the end of a line.
@@ -33,14 +33,18 @@ impl Proposal {
                 scalar(explode)
             ));
         }
-        if let Some(paginate) = &self.paging.paginate {
-            lines.push(format!(
-                "# DECIDE: as it is, one page is read; {}",
-                plain(&self.paging.note)
-            ));
-            lines.push(format!("# paginate: {paginate}"));
-        } else {
-            lines.push(format!("# One request reads the stream: {}.", plain(&self.paging.note)));
+        let paging::Hint { paginate, is_told, note } = &self.paging;
+        let note = plain(note);
+        match paginate {
+            Some(paginate) if *is_told => {
+                lines.push(format!("# DECIDE: {note}; is this how all pages are read?"));
+                lines.push(format!("paginate: {paginate}"));
+            }
+            Some(paginate) => {
+                lines.push(format!("# DECIDE: as it is, one page is read; {note}"));
+                lines.push(format!("# paginate: {paginate}"));
+            }
+            None => lines.push(format!("# DECIDE: as it is, one request reads the stream; {note}")),
         }
         lines
     }
@@ -55,7 +59,7 @@ impl Proposal {
             lines.push(format!("  # no path can name `{}`: it stays in `_extra`", plain(field)));
         }
         for array in &self.arrays {
-            lines.extend(array_lines(array));
+            lines.extend(array_lines(array, self.key.as_ref()));
         }
         lines.extend(self.write_lines());
         let as_name =
@@ -99,16 +103,29 @@ impl Proposal {
             .map(|it| format!(", newest_by: {}", scalar(it)))
             .unwrap_or_default();
         let column = scalar(&key.column);
-        let records = if key.n_rows == 1 {
-            "one record, which proves little".to_owned()
+        let replace = format!("write: {{ replace: {{ scope: all, key: [{column}] }} }}");
+        let merge = format!("# write: {{ merge: {{ key: [{column}]{newest} }} }}");
+        if key.is_proven() {
+            let n_rows = key.n_rows;
+            vec![
+                format!(
+                    "# `{column}` is unique in {n_rows} records. Where a run reads only what changed:"
+                ),
+                merge,
+                replace,
+            ]
         } else {
-            format!("{} records", key.n_rows)
-        };
-        vec![
-            format!("# `{column}` is unique in {records}. Where a run reads only what changed:"),
-            format!("# write: {{ merge: {{ key: [{column}]{newest} }} }}"),
-            format!("write: {{ replace: {{ scope: all, key: [{column}] }} }}"),
-        ]
+            // A wrong key loses rows, no key loses none.
+            vec![
+                format!(
+                    "# DECIDE: {}. If so, and below where a run reads only what changed:",
+                    key.evidence()
+                ),
+                format!("# {replace}"),
+                merge,
+                "write: { replace: all }".to_owned(),
+            ]
+        }
     }
 }
 
@@ -129,8 +146,8 @@ fn column_lines(columns: &[&Column]) -> Vec<String> {
     columns.iter().map(line).collect()
 }
 
-/// The columns of an array's elements, for whoever wants a row of each.
-fn array_lines(array: &ArrayOfObjects) -> Vec<String> {
+/// The columns of an array's elements, for whoever wants a row of each, and what else changes then.
+fn array_lines(array: &ArrayOfObjects, key: Option<&Key>) -> Vec<String> {
     let columns: Vec<&Column> = array.columns.iter().collect();
     let mut lines = vec![
         format!(
@@ -142,6 +159,24 @@ fn array_lines(array: &ArrayOfObjects) -> Vec<String> {
         format!("# explode: {}", scalar(&array.from)),
     ];
     lines.extend(column_lines(&columns).into_iter().map(|it| format!("#   {it}")));
+    let others = match (key, &array.id) {
+        (Some(key), Some(id)) => {
+            format!("; or `key: [{}, {}]` if both tell rows apart", scalar(&key.column), scalar(id))
+        }
+        _ => String::new(),
+    };
+    // The elements of a record have its key in common.
+    lines.push(format!(
+        "# and `write: {{ replace: all }}`, since the key of the record alone would keep one row of it{others}"
+    ));
+    let is_date =
+        |it: &&Column| matches!(it.kind, ColumnType::Date { .. } | ColumnType::Timestamp { .. });
+    if let Some(date) = array.columns.iter().find(is_date) {
+        lines.push(format!(
+            "# and `partition_by: {{ column: {}, unit: day }}`, if the element's date is meant",
+            scalar(&date.name)
+        ));
+    }
     lines
 }
 
