@@ -168,3 +168,37 @@ fn a_metrics_file_that_cannot_be_written_is_refused_before_anything_is_asked() {
         assert!(server.lines().is_empty());
     }
 }
+
+#[test]
+fn a_metrics_file_that_is_no_regular_file_is_refused_and_left_as_it_is() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    let path = workspace.path().join("tracklake.prom");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+
+    // Who read it first would wait for somebody who writes, without an end.
+    let ended = workspace.run(&file(&server), &["--metrics-file", "tracklake.prom"], &[]);
+
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it is no regular file"), "{}", ended.stderr);
+    assert!(server.lines().is_empty());
+    assert!(fs::symlink_metadata(path).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_metrics_file_may_be_a_link_to_one_elsewhere() {
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("own.prom");
+    let link = workspace.path().join("tracklake.prom");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+
+    let (ended, found) = run(&workspace, &file(&server), &[]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(found[&format!("tracklake_run_success{OF_RUN}")], 1.0);
+    assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+    assert!(fs::metadata(target).unwrap().is_file());
+}

@@ -332,6 +332,74 @@ fn a_complete_file_takes_the_place_of_the_one_before() {
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
+/// Makes a pipe with a name, and reads it to its end on a thread.
+fn pipe(path: &Path) -> std::thread::JoinHandle<String> {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+    let path = path.to_owned();
+    std::thread::spawn(move || fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn a_pipe_with_a_name_takes_the_rows_and_stays_a_pipe() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    let path = dir.path().join("rows.csv");
+    let read = pipe(&path);
+
+    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
+    let ended = tracklake(dir.path(), &args, &[]);
+
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    // Looked at first: nobody else would let the reader go.
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+    assert_eq!(read.join().unwrap(), "id\n3\n4\n5\n");
+}
+
+#[test]
+fn a_reader_of_a_pipe_with_a_name_may_have_enough() {
+    let server = Server::start(items(100_000));
+    let dir = own(&server, ITEMS);
+    let path = dir.path().join("rows.csv");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let first = std::thread::spawn(move || {
+        BufReader::new(File::open(path).unwrap()).lines().next().unwrap().unwrap()
+    });
+
+    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
+    let ended = tracklake(dir.path(), &args, &[]);
+
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(first.join().unwrap(), "id");
+    assert!(server.lines().len() < 50_000, "it went on");
+}
+
+#[test]
+fn a_link_is_followed_and_stays() {
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    let path = |name: &str| dir.path().join(name);
+    std::os::unix::fs::symlink("real/rows.csv", path("link.csv")).unwrap();
+    std::os::unix::fs::symlink("link.csv", path("second.csv")).unwrap();
+    let made = Command::new("mkdir").arg(path("real")).status().unwrap();
+    assert!(made.success());
+
+    // First the target is not there yet, then it is replaced.
+    for columns in ["id", "day"] {
+        let args = ["pull", "own.yaml", "items", "-o", "second.csv", "--columns", columns];
+        let ended = tracklake(dir.path(), &args, &[]);
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let rows = fs::read_to_string(path("real/rows.csv")).unwrap();
+        assert_eq!(rows.lines().next(), Some(columns));
+        for link in ["link.csv", "second.csv"] {
+            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
+        }
+        assert_eq!(fs::read_dir(path("real")).unwrap().count(), 1, "nothing else is left");
+    }
+}
+
 /// Every `nth` of 20 records has an id that is none.
 fn misfits(nth: usize) -> impl Fn(&Request) -> Response + Send + Sync {
     move |_| {

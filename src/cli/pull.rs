@@ -55,18 +55,20 @@ pub(super) fn pull(
         options: &options,
     };
     let (tally, report) = if args.output == Path::new("-") {
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let pipe = Pipe { out: stdout, is_closed: Arc::clone(&is_closed) };
         let failed = |source| match source {
             RowsError::Io(source) => Error::Output(source),
             source => Error::Rows { path: "-".into(), source },
         };
-        target.write(pipe, &is_closed, Bars::Hidden, failed)?
+        target.write_along(stdout, Bars::Hidden, failed)?
     } else {
         // Before the first request, so that a directory that is not there costs none.
-        let file = NewFile::create(&args.output, &run_id(options.now)).map_err(Error::Write)?;
+        let mut file = NewFile::create(&args.output, &run_id(options.now)).map_err(Error::Write)?;
         let failed = |source| Error::Rows { path: args.output.clone(), source };
-        target.write(file, &AtomicBool::new(false), bars(global), failed)?
+        if file.is_read_along() {
+            target.write_along(&mut file, bars(global), failed)?
+        } else {
+            target.write(file, &AtomicBool::new(false), bars(global), failed)?
+        }
     };
     if !global.quiet {
         tell(stream, &tally, &report);
@@ -133,7 +135,7 @@ impl Out for NewFile {
     }
 }
 
-/// Stdout, which may be closed by whoever reads it.
+/// Stdout or another pipe, which may be closed by whoever reads it.
 struct Pipe<'a> {
     out: &'a mut (dyn Write + Send),
     is_closed: Arc<AtomicBool>,
@@ -193,6 +195,18 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// The same for one who reads along and may have enough.
+    fn write_along(
+        &self,
+        out: &mut (dyn Write + Send),
+        bars: Bars,
+        failed: impl Fn(RowsError) -> Error,
+    ) -> Result<(Tally, PullReport), Error> {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let pipe = Pipe { out, is_closed: Arc::clone(&is_closed) };
+        self.write(pipe, &is_closed, bars, failed)
+    }
+
     /// Reads and writes at the same time; what is written is completed only if all was read.
     fn write<W: Out>(
         &self,
