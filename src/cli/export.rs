@@ -12,6 +12,7 @@ use super::{
     args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
     clock, find, inputs, load,
     metrics::{self, Ended},
+    part::Part,
     progress::{self, Bars},
     report, runtime,
 };
@@ -19,7 +20,7 @@ use crate::{
     config,
     error::Error,
     load::{Purpose, Rewrite, check_file, replace_file},
-    plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan, WindowStart},
+    plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan},
     run::{self, Progress, Refresh, RunOptions, RunReport},
 };
 
@@ -102,8 +103,7 @@ fn jobs(
         json: _,
     } = args;
     let inputs = inputs().set(set.clone());
-    let since = when("--since", since.as_ref())?;
-    let until = when("--until", until.as_ref())?;
+    let Part { since, until } = Part::of(since.as_ref(), until.as_ref(), clock(global))?;
     let mut jobs = Vec::new();
     for name in pipelines {
         let mut plan = load(name, global, &inputs)?;
@@ -244,18 +244,6 @@ fn worse(a: u8, b: u8) -> u8 {
 /// An id that sorts by time and differs between runs that start at once.
 pub(super) fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
     format!("{}-{:04x}", now.format("%Y%m%dT%H%M%SZ"), fastrand::u16(..))
-}
-
-pub(super) fn when(
-    option: &'static str,
-    text: Option<&String>,
-) -> Result<Option<WindowStart>, Error> {
-    let Some(text) = text else { return Ok(None) };
-    config::parse_start(text).map(Some).ok_or_else(|| Error::Argument {
-        option,
-        value: text.clone(),
-        expected: "a date (`2024-07-25`), an RFC 3339 instant, or a length of time back (`7d`)",
-    })
 }
 
 fn choose_formats(plan: &mut Plan, wanted: &[FormatArg]) {

@@ -9,6 +9,7 @@ mod init;
 mod logs;
 mod manual;
 mod metrics;
+mod part;
 mod preview;
 mod progress;
 mod pull;

@@ -19,8 +19,9 @@ use arrow::array::{Array, RecordBatch};
 use super::{
     args::{GlobalArgs, PreviewArgs},
     clock,
-    export::{bars, stream, when},
+    export::{bars, stream},
     inputs, load,
+    part::Part,
     pull::{PARTIAL, reading, rejected},
     report::{self, counted},
     table::{Width, fitted},
@@ -48,12 +49,9 @@ pub(super) fn preview(
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
     let plan = load(&args.pipeline, global, &inputs().set(args.set.clone()))?;
-    let options = PullOptions {
-        now: clock(global),
-        since: when("--since", args.since.as_ref())?,
-        until: when("--until", args.until.as_ref())?,
-        enough: Some(args.limit),
-    };
+    let now = clock(global);
+    let Part { since, until } = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
+    let options = PullOptions { now, since, until, enough: Some(args.limit) };
     let streams = match &args.stream {
         Some(name) => vec![stream(&plan, name)?],
         None => plan.streams.iter().collect(),

@@ -13,8 +13,9 @@ use super::{
     Stops,
     args::{GlobalArgs, PullArgs, RowFormatArg},
     clock,
-    export::{bars, run_id, stream, when},
+    export::{bars, run_id, stream},
     inputs, load,
+    part::Part,
     progress::{self, Bars},
     report::{self, counted},
     runtime,
@@ -41,12 +42,9 @@ pub(super) fn pull(
 ) -> Result<u8, Error> {
     let plan = load(&args.pipeline, global, &inputs().set(args.set.clone()))?;
     let stream = stream(&plan, &args.stream)?;
-    let options = PullOptions {
-        now: clock(global),
-        since: when("--since", args.since.as_ref())?,
-        until: when("--until", args.until.as_ref())?,
-        enough: args.limit,
-    };
+    let now = clock(global);
+    let Part { since, until } = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
+    let options = PullOptions { now, since, until, enough: args.limit };
     let target = Target {
         plan: &plan,
         stream,

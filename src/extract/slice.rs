@@ -91,12 +91,12 @@ fn instant_of(start: WindowStart, window: &WindowPlan, now: DateTime<Utc>) -> Da
         WindowStart::Ago(back) => match window.format {
             WindowFormat::Date => {
                 let today = now.with_timezone(&window.zone).date_naive();
-                midnight(today - Days::new(back.num_days().unsigned_abs()), window.zone)
+                midnight(days_before(today, back), window.zone)
             }
             WindowFormat::EpochMillis
             | WindowFormat::EpochSeconds
             | WindowFormat::Rfc3339
-            | WindowFormat::Custom(_) => now - back,
+            | WindowFormat::Custom(_) => before(now, back),
         },
     }
 }
@@ -343,9 +343,9 @@ fn spans(plan: &WindowPlan, horizon: &Horizon) -> Vec<Span> {
             let date = |start: WindowStart| match start {
                 WindowStart::On(date) => date,
                 WindowStart::At(instant) => instant.with_timezone(&plan.zone).date_naive(),
-                WindowStart::Ago(back) => today - Days::new(back.num_days().unsigned_abs()),
+                WindowStart::Ago(back) => days_before(today, back),
             };
-            let ahead = today + TimeDelta::days(plan.ahead.num_days());
+            let ahead = today.checked_add_signed(plan.ahead).unwrap_or(NaiveDate::MAX);
             let last = horizon.until.map_or(ahead, date);
             let step = plan.step.map_or(i64::MAX, |it| it.num_days().max(1));
             steps_of_dates(date(from), last, step)
@@ -357,11 +357,11 @@ fn spans(plan: &WindowPlan, horizon: &Horizon) -> Vec<Span> {
             let instant = |start: WindowStart| match start {
                 WindowStart::At(instant) => instant,
                 WindowStart::On(date) => midnight(date, plan.zone),
-                WindowStart::Ago(back) => horizon.now - back,
+                WindowStart::Ago(back) => before(horizon.now, back),
             };
             // A last date is meant to be read as a whole.
-            let last = horizon.until.map_or(horizon.now + plan.ahead, |it| match it {
-                WindowStart::On(date) => midnight(date + Days::new(1), plan.zone),
+            let last = horizon.until.map_or(before(horizon.now, -plan.ahead), |it| match it {
+                WindowStart::On(date) => midnight(date.succ_opt().unwrap_or(date), plan.zone),
                 WindowStart::At(_) | WindowStart::Ago(_) => instant(it),
             });
             steps_of_instants(instant(from), last, plan.step)
@@ -377,7 +377,8 @@ fn steps_of_dates(first: NaiveDate, last: NaiveDate, step: i64) -> Vec<Span> {
             .checked_add_signed(TimeDelta::try_days(step - 1).unwrap_or(TimeDelta::MAX))
             .map_or(last, |it| it.min(last));
         spans.push(Span::Dates(start, end));
-        start = end + Days::new(1);
+        let Some(next) = end.succ_opt() else { break };
+        start = next;
     }
     spans
 }
@@ -395,6 +396,18 @@ fn steps_of_instants(
         start = end;
     }
     spans
+}
+
+/// So long before an instant, or at the end of the calendar.
+fn before(now: DateTime<Utc>, back: TimeDelta) -> DateTime<Utc> {
+    let end =
+        if back < TimeDelta::zero() { DateTime::<Utc>::MAX_UTC } else { DateTime::<Utc>::MIN_UTC };
+    now.checked_sub_signed(back).unwrap_or(end)
+}
+
+/// So many whole days before a date, or the first one of the calendar.
+fn days_before(today: NaiveDate, back: TimeDelta) -> NaiveDate {
+    today.checked_sub_days(Days::new(back.num_days().unsigned_abs())).unwrap_or(NaiveDate::MIN)
 }
 
 /// The first instant of a date; where the clock skips midnight, the first one after the gap.
@@ -484,6 +497,24 @@ mod tests {
         horizon.until = Some(WindowStart::On(date("2024-07-03")));
 
         check(&weeks(), &horizon, &["2024-07-01..2024-07-03"]);
+    }
+
+    #[test]
+    fn a_start_before_the_calendar_is_its_first_day() {
+        let mut horizon = horizon("2024-07-25T10:00:00Z");
+        horizon.since = Some(WindowStart::Ago(TimeDelta::days(99_999_999)));
+        for format in [WindowFormat::Date, WindowFormat::EpochSeconds] {
+            let SlicesPlan::Window(weeks) = weeks() else { unreachable!() };
+            let plan = SlicesPlan::Window(WindowPlan {
+                step: None,
+                format,
+                zone: chrono_tz::UTC,
+                ..weeks
+            });
+
+            assert_eq!(slices(&plan, &horizon, &ParentValues::new()).len(), 1);
+            assert!(asked_start(&plan, &horizon) < Some(instant("1000-01-01T00:00:00Z")));
+        }
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Resolver<'_> {
             let start = value::parse_start(&text);
             if start.is_none() {
                 let message = format!(
-                    "`{text}` is not a start: write a date (`2024-07-25`), an instant with its zone, or a length of time back from now (`90d`)"
+                    "`{text}` is not a start: write a date (`2024-07-25`), an instant with its zone, or a length of time back from now (`90d`), between 1900 and 2200"
                 );
                 self.problem(path, message, None);
             }
