@@ -62,6 +62,12 @@ pub enum Error {
         /// As typed.
         until: String,
     },
+    /// Two runs of one command would write the same dataset.
+    #[error("pipeline `{pipeline}` is named twice for the same destination")]
+    NamedTwice {
+        /// The pipeline.
+        pipeline: Name,
+    },
     /// A saved response cannot be read.
     #[error("cannot read sample `{}`", path.display())]
     ReadSample {
@@ -410,6 +416,7 @@ impl Error {
             Self::EmptyPart { .. } => Some("a length of time, such as `7d`, counts back from now".into()),
             Self::Config(ConfigError::Invalid { .. })
             | Self::Argument { .. }
+            | Self::NamedTwice { .. }
             | Self::Parent { left: false, .. }
             | Self::State { .. }
             | Self::TooManyRejected { quarantine: None, .. }
@@ -429,6 +436,7 @@ impl Error {
             Self::Internal(_) | Self::Output(_) => 1,
             Self::Argument { .. }
             | Self::EmptyPart { .. }
+            | Self::NamedTwice { .. }
             | Self::ReadSample { .. }
             | Self::SampleOfChild { .. } => 2,
             Self::Config(_)

@@ -23,6 +23,7 @@ mod verify;
 
 use std::{
     io::Write,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
@@ -55,24 +56,43 @@ const SHIPPED: [(&str, &str); 3] = [
 pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
     let Args { command, global } = args;
     logs::start(&global);
+    caught(|| dispatch(command, &global, stdout))
+}
+
+/// What `work` gives; a panic is an error of ours, with its documented exit code.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // What it was at is not looked at any more.
+    let caught = panic::catch_unwind(AssertUnwindSafe(work));
+    caught.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|it| (*it).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Err(Error::Internal(text.unwrap_or_else(|| "a thread panicked".to_owned())))
+    })
+}
+
+fn dispatch(
+    command: Command,
+    global: &GlobalArgs,
+    stdout: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     match command {
-        Command::Demo(args) => demo::demo(&args, &global, stdout),
-        Command::Run(args) => export::run(&args, &global, stdout),
-        Command::Pull(args) => pull::pull(&args, &global, stdout),
-        Command::Preview(args) => preview::preview(&args, &global, stdout),
-        Command::Plan(args) => export::plan(&args, &global, stdout),
-        Command::Status(args) => status::status(&args, &global, stdout),
-        Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
-        Command::Verify(args) => verify::verify(&args, &global, stdout),
-        Command::Compact(args) => compact::compact(&args, &global, stdout),
-        Command::Check(args) => check(&args, &global, stdout),
-        Command::List => Ok(list(&global, stdout)),
-        Command::Infer(args) => infer::infer(&args, &global, stdout),
-        Command::Init(args) => init::init(&args, &global, stdout),
+        Command::Demo(args) => demo::demo(&args, global, stdout),
+        Command::Run(args) => export::run(&args, global, stdout),
+        Command::Pull(args) => pull::pull(&args, global, stdout),
+        Command::Preview(args) => preview::preview(&args, global, stdout),
+        Command::Plan(args) => export::plan(&args, global, stdout),
+        Command::Status(args) => status::status(&args, global, stdout),
+        Command::Quarantine(args) => quarantine::quarantine(&args, global, stdout),
+        Command::Verify(args) => verify::verify(&args, global, stdout),
+        Command::Compact(args) => compact::compact(&args, global, stdout),
+        Command::Check(args) => check(&args, global, stdout),
+        Command::List => Ok(list(global, stdout)),
+        Command::Infer(args) => infer::infer(&args, global, stdout),
+        Command::Init(args) => init::init(&args, global, stdout),
         Command::Schema => schema(stdout),
         Command::Completions(args) => manual::completions(&args, stdout),
         Command::Man(args) => manual::man(&args, stdout),
-        Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
+        Command::Simulate(args) => simulate::simulate(&args, global, stdout),
     }
 }
 
@@ -149,6 +169,14 @@ fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error>
     })
 }
 
+/// Finds out where a pipeline's files go, by its file or its name.
+fn locate(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Location, Error> {
+    Ok(match find(name, global)? {
+        Some(path) => config::locate(&path, inputs)?,
+        None => config::locate_text(name.as_ref(), shipped(name), inputs)?,
+    })
+}
+
 /// What `status` and `verify` look at: where a pipeline's files are, whatever variables are set.
 struct Dataset {
     pipeline: Name,
@@ -162,10 +190,7 @@ struct Dataset {
 /// Finds what a pipeline has published.
 fn dataset(name: &str, args: &DatasetArgs, global: &GlobalArgs) -> Result<Dataset, Error> {
     let inputs = inputs().set(args.set.clone()).unset(Unset::Tolerated);
-    let Location { pipeline, mut streams, destination } = match find(name, global)? {
-        Some(path) => config::locate(&path, &inputs)?,
-        None => config::locate_text(name.as_ref(), shipped(name), &inputs)?,
-    };
+    let Location { pipeline, mut streams, destination } = locate(name, global, &inputs)?;
     let path = args.output.clone().or(destination);
     let path = path.ok_or_else(|| Error::NoDestination { pipeline: pipeline.clone() })?;
     let inspection = Inspection::open(&path, &pipeline).map_err(Error::Inspect)?;
