@@ -15,6 +15,7 @@ pub mod name;
 pub mod path;
 pub mod secret;
 pub mod stream;
+mod reads;
 mod selection;
 pub mod template;
 mod unescape;

@@ -46,7 +46,7 @@ impl Resolver<'_> {
                 Some(SlicesPlan::List { name: r#as.clone(), values: values.collect() })
             }
             SlicesSpec::Window(window) => {
-                scope.slice.extend(["start".to_owned(), "end".to_owned()]);
+                scope.slice.extend(["start", "end", "until"].map(str::to_owned));
                 self.window(&format!("{at}.window"), window).map(SlicesPlan::Window)
             }
             SlicesSpec::Parent(parent) => {
