@@ -233,7 +233,7 @@ pub(super) fn print(
         for report in reports {
             let text =
                 serde_json::to_string(report).map_err(|err| Error::Internal(err.to_string()))?;
-            report::line(stdout, format_args!("{text}"));
+            report::json(stdout, &text);
         }
     } else if !reports.is_empty() {
         report::runs(stdout, reports, global.columns);
@@ -309,7 +309,7 @@ fn show(args: &JobArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u
         if args.json {
             let text =
                 serde_json::to_string(&forecast).map_err(|err| Error::Internal(err.to_string()))?;
-            report::line(stdout, format_args!("{text}"));
+            report::json(stdout, &text);
         } else {
             report::forecast(stdout, &forecast);
         }

@@ -20,6 +20,7 @@ mod simulate;
 mod status;
 mod table;
 mod verify;
+mod visible;
 
 use std::{
     io::Write,
@@ -157,7 +158,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
 fn schema(stdout: &mut dyn Write) -> Result<u8, Error> {
     let schema = serde_json::to_string_pretty(&config::json_schema())
         .map_err(|err| Error::Internal(err.to_string()))?;
-    report::line(stdout, format_args!("{schema}"));
+    report::json(stdout, &schema);
     Ok(0)
 }
 

@@ -35,7 +35,7 @@ pub(super) fn quarantine(
             {
                 object.extend(more);
             }
-            report::line(stdout, format_args!("{object}"));
+            report::json(stdout, &object);
         };
         let mut see = |reject: KeptReject| {
             if args.run.as_ref().is_some_and(|it| *it != reject.run) {
@@ -64,7 +64,7 @@ pub(super) fn quarantine(
             let records = group.records.to_string();
             table.add_row([stream, column, why, records, group.last_run, group.example]);
         }
-        report::line(stdout, format_args!("{table}"));
+        report::table(stdout, &mut table, 3..4);
         let records = all.0.values().map(|it| it.records).sum();
         let directory = path.join("quarantine").join(pipeline.as_str());
         report::line(
