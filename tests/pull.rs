@@ -1,6 +1,6 @@
 //! `pull` and `preview` against small servers: what is asked, what is written, and what is left alone.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 #[path = "support/mod.rs"]
 mod support;
@@ -618,4 +618,175 @@ fn a_preview_that_fails_shows_the_request_and_why() {
     );
     assert!(ended.stderr.contains("answers with status 500"), "{}", ended.stderr);
     assert!(!format!("{ended:?}").contains("k3y-of-mine"), "{ended:?}");
+}
+
+#[test]
+fn a_column_is_named_once_and_by_its_name() {
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    for (columns, why) in [
+        ("id,id", "expected each column once"),
+        ("day,id,day", "expected each column once"),
+        ("", "expected names of columns with a comma between each two"),
+        ("id,", "expected names of columns with a comma between each two"),
+    ] {
+        let args = ["pull", "own.yaml", "items", "--columns", columns];
+        let ended = tracklake(dir.path(), &args, &[]);
+
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{columns}");
+        let expected = format!("`--columns {columns}` cannot be read: {why}");
+        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+    }
+    assert!(server.lines().is_empty());
+}
+
+#[test]
+fn nothing_that_a_server_sends_is_obeyed_by_a_terminal() {
+    let server = Server::start(|_| {
+        let id = "\u{9b}31m\u{202e}dne\u{1b}]0;title\u{7}";
+        let record = json!({"id": id, "name": id, "day": "2024-07-25"});
+        Response::json(&json!({"items": [record, {"id": 1, "name": id}], "more": false}))
+    });
+    let dir = own(&server, &ITEMS.replace("paginate:", "max_rejected: 50%\n    paginate:"));
+    let obeyed = |it: char| (it.is_control() && it != '\n') || it == '\u{202e}';
+
+    let shown = tracklake(dir.path(), &["preview", "own.yaml"], &[]);
+    let pulled = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", "a.csv"], &[]);
+    let run = tracklake(dir.path(), &["run", "own.yaml"], &[]);
+    let kept = tracklake(dir.path(), &["quarantine", "own.yaml"], &[]);
+    for ended in [shown, pulled, run, kept] {
+        for text in [&ended.stdout, &ended.stderr] {
+            assert!(!text.contains(obeyed), "{text:?}");
+        }
+        let both = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(both.contains("did not fit") || both.contains(r"\u{9b}31m\u{202e}dne"), "{both}");
+    }
+
+    // A program gets what the server sent.
+    let kept = tracklake(dir.path(), &["quarantine", "own.yaml", "--json"], &[]);
+    let line: Value = serde_json::from_str(kept.stdout.lines().next().unwrap()).unwrap();
+    assert!(line["raw"].as_str().unwrap().contains('\u{202e}'), "{line}");
+}
+
+/// What is asked of Tracker for issues.
+fn asked_of_tracker(part: &[&str]) -> Vec<String> {
+    let server = Server::start(|_| Response::json(&json!([])));
+    let dir = tempfile::tempdir().unwrap();
+    let args = [&["pull", "yandex_tracker", "issues"], part].concat();
+    let ended = pull_with(dir.path(), &args, &tracker_env(&server));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let query = |it: &Request| it.json()["query"].as_str().unwrap().to_owned();
+    server.requests().iter().map(query).collect()
+}
+
+#[test]
+fn issues_of_tracker_have_an_end_where_one_is_given() {
+    assert_eq!(
+        asked_of_tracker(&["--since", "2024-07-01", "--until", "2024-07-10"]),
+        [
+            r#"Updated: >= "2024-07-01 00:00:00" AND Updated: < "2024-07-11 00:00:00" "Sort by": Updated ASC"#
+        ]
+    );
+    // What changes while a run reads is read, too.
+    assert_eq!(
+        asked_of_tracker(&["--since", "2024-07-01"]),
+        [r#"Updated: >= "2024-07-01 00:00:00" "Sort by": Updated ASC"#]
+    );
+}
+
+#[test]
+fn what_since_and_until_do_not_bound_is_said() {
+    let simulated = |name: &'static str, value: &str| (name, value.to_owned());
+    let env = [
+        simulated("YANDEX_TRACKER_TOKEN", "t"),
+        simulated("YANDEX_TRACKER_ORG_ID", "7"),
+        simulated("JIRA_URL", "http://127.0.0.1:9"),
+        simulated("JIRA_TOKEN", "t"),
+        simulated("JIRA_ZONE", "UTC"),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let part = ["--since", "2024-07-01", "--until", "2024-07-10"];
+
+    let args = [&["plan", "yandex_tracker"][..], &part].concat();
+    let ended = pull_with(dir.path(), &args, &env);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "note: yandex_tracker.worklogs: `--since` and `--until` pick rows of `issues`, and all of each is read; filter `start`
+note: yandex_tracker.changelog: `--since` and `--until` pick rows of `issues`, and all of each is read; filter `updated_at`
+"
+    );
+    let args = [&["plan", "jira_timesheet"][..], &part].concat();
+    let ended = pull_with(dir.path(), &args, &env);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "note: jira_timesheet.audit_log: slices without a window are read whole: `mode=revoke-audit`, `mode=revoke-view`
+"
+    );
+
+    let ended = pull_with(dir.path(), &["plan", "yandex_tracker"], &env);
+    assert_eq!(ended.stderr, "", "a whole run is as the pipeline says");
+
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    for command in [&["pull", "own.yaml", "items"][..], &["preview", "own.yaml"]] {
+        let args = [command, &["--since", "7d"]].concat();
+        let ended = tracklake(dir.path(), &args, &[]);
+        assert_eq!(ended.stderr, "note: own.items: it has no windows and is read whole\n");
+        let ended = tracklake(dir.path(), &[&args[..], &["--quiet"]].concat(), &[]);
+        assert_eq!(ended.stderr, "");
+    }
+    let windowed = ITEMS.replace(
+        "records: items",
+        "slices: { window: { from: 7d, format: date, start_param: from } }\n    records: items",
+    );
+    let dir = own(&server, &windowed);
+    let args = ["pull", "own.yaml", "items", "--until", "2024-07-20", "--limit", "1"];
+    let ended = tracklake(dir.path(), &args, &[]);
+    assert!(ended.stderr.contains("rows after `--until` come as well; filter `day`"), "{ended:?}");
+}
+
+#[test]
+fn where_logs_are_json_every_line_on_stderr_is() {
+    let server = Server::start(|_| Response::status(500, &json!({})));
+    let dir = own(&server, ITEMS);
+    file(dir.path(), "bad.yaml", &pipeline(&server, &ITEMS.replace("type: date", "type: dat")));
+    let misfits = Server::start(misfits(10));
+    file(
+        dir.path(),
+        "misfits.yaml",
+        &pipeline(&misfits, &ITEMS.replace("paginate:", "max_rejected: 50%\n    paginate:")),
+    );
+    for (args, code, message, hint) in [
+        (&["run", "own.yaml"][..], 4, "1 of 1 slices could not be read", false),
+        (&["run", "bad.yaml"], 3, "is not valid", false),
+        (&["run", "nobody"], 3, "is called `nobody`", true),
+        (&["run", "own.yaml", "--since", "2d", "--until", "9d"], 2, "is after", true),
+        (&["run", "own.yaml", "--sinse", "2d"], 2, "unexpected argument", false),
+        (&["pull", "own.yaml", "items", "--since", "2d"], 4, "not complete", false),
+        (&["pull", "misfits.yaml", "items"], 7, "did not fit", false),
+    ] {
+        let ended = tracklake(dir.path(), &[args, &["--log", "json"]].concat(), &[]);
+
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        let lines: Vec<Value> =
+            ended.stderr.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        for line in &lines {
+            let at = line["timestamp"].as_str().unwrap();
+            assert!(chrono::DateTime::parse_from_rfc3339(at).is_ok(), "{line}");
+            assert!(["ERROR", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
+        }
+        let said = |it: &&Value| it["fields"]["message"].as_str().unwrap().contains(message);
+        let line = lines.iter().find(said).unwrap_or_else(|| panic!("{args:?}: {lines:?}"));
+        assert_eq!(line["fields"]["hint"].is_string(), hint, "{line}");
+    }
+    let ended = tracklake(dir.path(), &["run", "own.yaml", "--log", "json"], &[]);
+    let line: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    let causes = line["fields"]["causes"].as_array().unwrap();
+    assert!(causes[0].as_str().unwrap().contains("status 500"), "{line}");
+    let ended = tracklake(dir.path(), &["run", "bad.yaml", "--log", "json"], &[]);
+    let line: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    let problem = line["fields"]["problems"][0].as_str().unwrap();
+    assert!(problem.starts_with("bad.yaml:") && problem.contains("dat"), "{line}");
 }

@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 
 use super::{
     Stops,
-    args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
-    caught, clock, find, inputs, load, locate,
+    args::{FormatArg, GlobalArgs, JobArgs, LogFormat, PlanArgs, RunArgs},
+    caught, clock, find, inputs, load, locate, logs,
     metrics::{self, Ended},
     part::Part,
     progress::{self, Bars},
@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     load::{Purpose, Rewrite, check_file, replace_file},
     plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan},
-    run::{self, Progress, Refresh, RunOptions, RunReport},
+    run::{self, Progress, Publish, Refresh, RunOptions, RunReport},
 };
 
 pub(super) fn run(
@@ -57,7 +57,7 @@ pub(super) fn run(
         (result, Ok(())) => result,
         (Ok(code), Err(err)) if worse(code, 6) == 6 => Err(Error::Write(err)),
         (result, Err(err)) => {
-            report::error(&mut std::io::stderr().lock(), &Error::Write(err));
+            logs::error(global.log, &Error::Write(err));
             result
         }
     }
@@ -119,7 +119,8 @@ fn jobs(
         json: _,
     } = args;
     let inputs = inputs().set(set.clone());
-    let Part { since, until } = Part::of(since.as_ref(), until.as_ref(), clock(global))?;
+    let part = Part::of(since.as_ref(), until.as_ref(), clock(global))?;
+    let Part { since, until } = part;
     let mut jobs: Vec<(Plan, RunOptions)> = Vec::new();
     for name in pipelines {
         let mut plan = load(name, global, &inputs)?;
@@ -144,6 +145,10 @@ fn jobs(
             purpose,
             ..RunOptions::new(run_id(now), now)
         };
+        let chosen = run::selected(&plan, &options.streams).into_iter();
+        let written: Vec<_> =
+            chosen.filter(|(_, it)| *it == Publish::Yes).map(|(it, _)| it).collect();
+        logs::notes(global, part.notes(&plan, &written, now));
         jobs.push((plan, options));
     }
     Ok(jobs)
@@ -177,7 +182,7 @@ fn export_all(
                         Error::NotStarted { pipelines: pipelines.into_iter().chain(left).collect() }
                     }
                     Error::Interrupted | Error::RehearsalInterrupted if left.len() > 0 => {
-                        report::error(&mut std::io::stderr().lock(), &err);
+                        logs::error(global.log, &err);
                         Error::NotStarted { pipelines: left.collect() }
                     }
                     err => err,
@@ -241,7 +246,7 @@ pub(super) fn print(
     let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
     let of_runs = reports.iter().filter_map(|it| it.error.as_ref());
     for err in of_streams.chain(of_runs) {
-        report::error(&mut std::io::stderr().lock(), err);
+        logs::error(global.log, err);
     }
     Ok(())
 }
@@ -253,7 +258,10 @@ pub(super) fn exit_code(reports: &[RunReport]) -> u8 {
 
 /// Bars where a person looks and nothing else writes.
 pub(super) fn bars(global: &GlobalArgs) -> Bars {
-    let wanted = !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
+    let wanted = !global.quiet
+        && global.verbose == 0
+        && global.log == LogFormat::Text
+        && std::io::stderr().is_terminal();
     if wanted { Bars::Shown } else { Bars::Hidden }
 }
 

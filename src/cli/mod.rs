@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 pub use args::{Args, Command};
 use args::{CheckArgs, DatasetArgs, GlobalArgs};
+pub use logs::{error, usage};
 
 use crate::{
     config::{self, ConfigError, Inputs, Location, Unset},
@@ -111,7 +112,7 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
             // The other files are checked too, so that one command shows everything.
             Err(err) => {
                 if let Some(earlier) = failed.replace(err) {
-                    report::error(&mut std::io::stderr().lock(), &earlier);
+                    logs::error(global.log, &earlier);
                 }
             }
         }
@@ -147,7 +148,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
         match summary {
             Ok(summary) => report::summary(stdout, &label, &summary, global.columns, &is_set),
             Err(err) => {
-                report::error(&mut std::io::stderr().lock(), &Error::Config(err));
+                logs::error(global.log, &Error::Config(err));
                 failed = Some(3);
             }
         }

@@ -2,11 +2,20 @@
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
-use crate::{config, error::Error, plan::WindowStart};
+use crate::{
+    config,
+    error::Error,
+    extract::Horizon,
+    plan::{Plan, StreamPlan, WindowStart},
+    run::{self, Unbounded},
+};
 
 /// How far past the clock a part may reach: work is planned for some months, and a window of each day until
 /// the year 2200 is a mistake.
 const AHEAD: TimeDelta = TimeDelta::days(3660);
+
+/// Slices that a note names.
+const SHOWN: usize = 3;
 
 /// How far the dates of the world's zones are from those of UTC.
 const ZONES: TimeDelta = TimeDelta::hours(14);
@@ -41,9 +50,44 @@ impl Part {
         }
     }
 
-    /// Whether there are bounds at all.
-    pub(super) fn is_bounded(self) -> bool {
-        self != Self::default()
+    /// What the bounds do not do, for those who rely on them.
+    pub(super) fn notes(
+        self,
+        plan: &Plan,
+        streams: &[&StreamPlan],
+        now: DateTime<Utc>,
+    ) -> Vec<String> {
+        let Self { since, until } = self;
+        let options = match (since, until) {
+            (None, None) => return Vec::new(),
+            (Some(_), None) => "`--since` picks",
+            (None, Some(_)) => "`--until` picks",
+            (Some(_), Some(_)) => "`--since` and `--until` pick",
+        };
+        let horizon = Horizon { now, since, until };
+        let note = |stream: &&StreamPlan| {
+            let text = match run::unbounded(stream, &horizon)? {
+                Unbounded::OfParents(parent) => format!(
+                    "{options} rows of `{parent}`, and all of each is read; filter `{}`",
+                    stream.partition.column
+                ),
+                Unbounded::Whole => "it has no windows and is read whole".to_owned(),
+                Unbounded::Slices(ids) => {
+                    let shown: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
+                    let more = if ids.len() > SHOWN { ", …" } else { "" };
+                    format!(
+                        "slices without a window are read whole: `{}`{more}",
+                        shown.join("`, `")
+                    )
+                }
+                Unbounded::After => format!(
+                    "its requests do not say where a window ends, so that rows after `--until` come as well; filter `{}`",
+                    stream.partition.column
+                ),
+            };
+            Some(format!("{}.{}: {text}", plan.pipeline, stream.name))
+        };
+        streams.iter().filter_map(note).collect()
     }
 }
 
