@@ -1,6 +1,6 @@
 //! `pull` and `preview` against small servers: what is asked, what is written, and what is left alone.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
 #[path = "support/mod.rs"]
 mod support;

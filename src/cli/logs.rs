@@ -37,7 +37,7 @@ pub(super) fn start(global: &GlobalArgs) {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => {
             std::panic::set_hook(Box::new(|panic| {
-                said("ERROR", json!({ "message": panic.to_string() }))
+                said("ERROR", json!({ "message": panic.to_string() }));
             }));
             logs.json().try_init()
         }
