@@ -165,7 +165,7 @@ fn a_pipeline_is_run_once_a_command_and_has_one_series_for_each_destination() {
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("`own` is named twice"), "{}", ended.stderr);
     assert!(server.lines().is_empty());
-    assert_eq!(found[&format!("tracklake_run_exit_code{OF_RUN}")], 2.0);
+    assert_eq!(found.get(&format!("tracklake_run_exit_code{OF_RUN}")), Some(&2.0));
 
     let (ended, found) = run(&workspace, &yaml, &["--output", "other"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -216,7 +216,7 @@ fn a_metrics_file_may_be_a_link_to_one_elsewhere() {
     let (ended, found) = run(&workspace, &file(&server), &[]);
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(found[&format!("tracklake_run_success{OF_RUN}")], 1.0);
+    assert_eq!(found.get(&format!("tracklake_run_success{OF_RUN}")), Some(&1.0));
     assert!(fs::symlink_metadata(link).unwrap().is_symlink());
     assert!(fs::metadata(target).unwrap().is_file());
 }
@@ -225,6 +225,7 @@ fn a_metrics_file_may_be_a_link_to_one_elsewhere() {
 struct Broken;
 
 impl std::io::Write for Broken {
+    #[expect(clippy::panic, reason = "that is what is tested")]
     fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
         panic!("the output broke")
     }
