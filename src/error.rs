@@ -54,6 +54,20 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
+    /// The part of the time that is asked for has nothing in it.
+    #[error("`--since {since}` is after `--until {until}`: nothing is between them")]
+    EmptyPart {
+        /// As typed.
+        since: String,
+        /// As typed.
+        until: String,
+    },
+    /// Two runs of one command would write the same dataset.
+    #[error("pipeline `{pipeline}` is named twice for the same destination")]
+    NamedTwice {
+        /// The pipeline.
+        pipeline: Name,
+    },
     /// A saved response cannot be read.
     #[error("cannot read sample `{}`", path.display())]
     ReadSample {
@@ -413,8 +427,10 @@ impl Error {
             Self::Interrupted => Some("run again to export the rest".into()),
             Self::NotStarted { .. } => Some("give the command these pipelines again".into()),
             Self::Internal(_) => Some("this is a bug of tracklake: please report it with the command and the log of `-vv`".into()),
+            Self::EmptyPart { .. } => Some("a length of time, such as `7d`, counts back from now".into()),
             Self::Config(ConfigError::Invalid { .. })
             | Self::Argument { .. }
+            | Self::NamedTwice { .. }
             | Self::Parent { left: false, .. }
             | Self::State { .. }
             | Self::TooManyRejected { quarantine: None, .. }
@@ -432,7 +448,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Internal(_) | Self::Output(_) => 1,
-            Self::Argument { .. } | Self::ReadSample { .. } | Self::SampleOfChild { .. } => 2,
+            Self::Argument { .. }
+            | Self::EmptyPart { .. }
+            | Self::NamedTwice { .. }
+            | Self::ReadSample { .. }
+            | Self::SampleOfChild { .. } => 2,
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }

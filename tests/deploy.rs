@@ -7,6 +7,7 @@ mod support;
 use std::{
     collections::BTreeSet,
     fs,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -156,14 +157,21 @@ async fn the_line_of_the_crontab_runs() {
         .replace("/etc/tracklake/env", &path("env"))
         .replace("/var/lib/prometheus/node-exporter", &path("prometheus"))
         .replace("/var/lib/tracklake", &path("lake"));
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_tracklake")).parent().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_tracklake")).parent().unwrap().to_str().unwrap();
+    let crontab = text("crontab");
+    let is_name = |it: &str| it.bytes().all(|it| it.is_ascii_uppercase() || it == b'_');
+    let set = crontab.lines().filter_map(|it| it.split_once('=')).filter(|(name, _)| is_name(name));
+    // The program is installed where the other files have it.
+    let set = set.map(|(name, value)| (name, value.replace("/usr/local/bin", program)));
 
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", &command])
         .current_dir(dir.path())
         .env_clear()
-        .env("PATH", program)
+        // What cron gives to a job; what the crontab sets comes after it.
+        .env("PATH", "/usr/bin:/bin")
+        .envs(set)
         .env("TRACKLAKE_NOW", simulator.world().now().to_rfc3339())
         .stdin(Stdio::null());
     let ended = Ended::of(&shell.output().unwrap());
@@ -172,7 +180,10 @@ async fn the_line_of_the_crontab_runs() {
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("", ""), "cron mails what is said");
     let metrics = fs::read_to_string(path("prometheus/tracklake.prom")).unwrap();
     assert!(
-        metrics.contains("tracklake_run_success{pipeline=\"yandex_tracker\"} 1\n"),
+        metrics
+            .lines()
+            .any(|it| it.starts_with("tracklake_run_success{pipeline=\"yandex_tracker\",")
+                && it.ends_with("} 1")),
         "{metrics}"
     );
     assert!(fs::exists(path("lake/parquet/yandex_tracker/worklogs")).unwrap());

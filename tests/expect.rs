@@ -248,3 +248,15 @@ fn expectations_that_make_no_sense_are_refused_with_their_places() {
            |                                 ^
     ");
 }
+
+#[test]
+fn no_days_at_all_are_no_number_of_days() {
+    let (server, _) = serving(json!([]));
+    let yaml = file(&server, SNAPSHOT, "days: { last: 0d }");
+
+    let ended = Workspace::new().run(&yaml, &["--quiet"], &[]);
+
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let expected = "expect.days.last: `0d` is no number of days from `1d` to `3660d`";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}

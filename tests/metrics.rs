@@ -75,8 +75,8 @@ fn run(workspace: &Workspace, yaml: &str, args: &[&str]) -> (Ended, BTreeMap<Str
 
 /// Noon of 2024-07-25, the clock of every run.
 const NOON: f64 = 1_721_908_800.0;
-const OF_RUN: &str = r#"{pipeline="own"}"#;
-const OF_STREAM: &str = r#"{pipeline="own",stream="entries"}"#;
+const OF_RUN: &str = r#"{pipeline="own",output="output"}"#;
+const OF_STREAM: &str = r#"{pipeline="own",output="output",stream="entries"}"#;
 
 #[test]
 fn a_run_leaves_what_it_did_and_how_far_each_stream_got() {
@@ -156,6 +156,24 @@ fn the_last_success_outlives_failures_of_every_kind() {
 }
 
 #[test]
+fn a_pipeline_is_run_once_a_command_and_has_one_series_for_each_destination() {
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    let yaml = file(&server);
+
+    let (ended, found) = run(&workspace, &yaml, &["own.yaml"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`own` is named twice"), "{}", ended.stderr);
+    assert!(server.lines().is_empty());
+    assert_eq!(found.get(&format!("tracklake_run_exit_code{OF_RUN}")), Some(&2.0));
+
+    let (ended, found) = run(&workspace, &yaml, &["--output", "other"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let others: Vec<_> = found.keys().filter(|it| !it.contains(r#"output="other""#)).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
 fn a_metrics_file_that_cannot_be_written_is_refused_before_anything_is_asked() {
     let server = Server::start(|_| Response::json(&json!([])));
     let workspace = Workspace::new();
@@ -167,4 +185,75 @@ fn a_metrics_file_that_cannot_be_written_is_refused_before_anything_is_asked() {
         assert!(ended.stdout.is_empty());
         assert!(server.lines().is_empty());
     }
+}
+
+#[test]
+fn a_metrics_file_that_is_no_regular_file_is_refused_and_left_as_it_is() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    let path = workspace.path().join("tracklake.prom");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+
+    // Who read it first would wait for somebody who writes, without an end.
+    let ended = workspace.run(&file(&server), &["--metrics-file", "tracklake.prom"], &[]);
+
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it is no regular file"), "{}", ended.stderr);
+    assert!(server.lines().is_empty());
+    assert!(fs::symlink_metadata(path).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_metrics_file_may_be_a_link_to_one_elsewhere() {
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("own.prom");
+    let link = workspace.path().join("tracklake.prom");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+
+    let (ended, found) = run(&workspace, &file(&server), &[]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(found.get(&format!("tracklake_run_success{OF_RUN}")), Some(&1.0));
+    assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+    assert!(fs::metadata(target).unwrap().is_file());
+}
+
+/// Who wrote to this would find a bug.
+struct Broken;
+
+impl std::io::Write for Broken {
+    #[expect(clippy::panic, reason = "that is what is tested")]
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        panic!("the output broke")
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_ends_with_the_code_of_a_bug_and_leaves_metrics() {
+    use clap::Parser as _;
+    let server = Server::start(|_| Response::json(&json!([])));
+    let workspace = Workspace::new();
+    // Writes the pipeline file.
+    drop(workspace.command(&file(&server), &[]));
+    let path = |name: &str| workspace.path().join(name).display().to_string();
+    let (yaml, output, metrics) = (path("own.yaml"), path("output"), path("tracklake.prom"));
+
+    let run = ["tracklake", "run", &yaml, "--output", &output, "--metrics-file", &metrics];
+    let ended = tracklake::cli::run(tracklake::cli::Args::parse_from(run), &mut Broken);
+
+    let err = ended.unwrap_err();
+    assert_eq!(
+        (err.exit_code(), err.to_string().as_str()),
+        (1, "internal error: the output broke")
+    );
+    let found = samples(&fs::read_to_string(metrics).unwrap());
+    let sample = format!("tracklake_run_exit_code{{pipeline=\"own\",output=\"{output}\"}}");
+    assert_eq!(found.get(&sample), Some(&1.0), "{found:?}");
 }

@@ -332,6 +332,74 @@ fn a_complete_file_takes_the_place_of_the_one_before() {
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
+/// Makes a pipe with a name, and reads it to its end on a thread.
+fn pipe(path: &Path) -> std::thread::JoinHandle<String> {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+    let path = path.to_owned();
+    std::thread::spawn(move || fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn a_pipe_with_a_name_takes_the_rows_and_stays_a_pipe() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    let path = dir.path().join("rows.csv");
+    let read = pipe(&path);
+
+    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
+    let ended = tracklake(dir.path(), &args, &[]);
+
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    // Looked at first: nobody else would let the reader go.
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+    assert_eq!(read.join().unwrap(), "id\n3\n4\n5\n");
+}
+
+#[test]
+fn a_reader_of_a_pipe_with_a_name_may_have_enough() {
+    let server = Server::start(items(100_000));
+    let dir = own(&server, ITEMS);
+    let path = dir.path().join("rows.csv");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let first = std::thread::spawn(move || {
+        BufReader::new(File::open(path).unwrap()).lines().next().unwrap().unwrap()
+    });
+
+    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
+    let ended = tracklake(dir.path(), &args, &[]);
+
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(first.join().unwrap(), "id");
+    assert!(server.lines().len() < 50_000, "it went on");
+}
+
+#[test]
+fn a_link_is_followed_and_stays() {
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    let path = |name: &str| dir.path().join(name);
+    std::os::unix::fs::symlink("real/rows.csv", path("link.csv")).unwrap();
+    std::os::unix::fs::symlink("link.csv", path("second.csv")).unwrap();
+    let made = Command::new("mkdir").arg(path("real")).status().unwrap();
+    assert!(made.success());
+
+    // First the target is not there yet, then it is replaced.
+    for columns in ["id", "day"] {
+        let args = ["pull", "own.yaml", "items", "-o", "second.csv", "--columns", columns];
+        let ended = tracklake(dir.path(), &args, &[]);
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let rows = fs::read_to_string(path("real/rows.csv")).unwrap();
+        assert_eq!(rows.lines().next(), Some(columns));
+        for link in ["link.csv", "second.csv"] {
+            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
+        }
+        assert_eq!(fs::read_dir(path("real")).unwrap().count(), 1, "nothing else is left");
+    }
+}
+
 /// Every `nth` of 20 records has an id that is none.
 fn misfits(nth: usize) -> impl Fn(&Request) -> Response + Send + Sync {
     move |_| {
@@ -550,4 +618,175 @@ fn a_preview_that_fails_shows_the_request_and_why() {
     );
     assert!(ended.stderr.contains("answers with status 500"), "{}", ended.stderr);
     assert!(!format!("{ended:?}").contains("k3y-of-mine"), "{ended:?}");
+}
+
+#[test]
+fn a_column_is_named_once_and_by_its_name() {
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    for (columns, why) in [
+        ("id,id", "expected each column once"),
+        ("day,id,day", "expected each column once"),
+        ("", "expected names of columns with a comma between each two"),
+        ("id,", "expected names of columns with a comma between each two"),
+    ] {
+        let args = ["pull", "own.yaml", "items", "--columns", columns];
+        let ended = tracklake(dir.path(), &args, &[]);
+
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{columns}");
+        let expected = format!("`--columns {columns}` cannot be read: {why}");
+        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+    }
+    assert!(server.lines().is_empty());
+}
+
+#[test]
+fn nothing_that_a_server_sends_is_obeyed_by_a_terminal() {
+    let server = Server::start(|_| {
+        let id = "\u{9b}31m\u{202e}dne\u{1b}]0;title\u{7}";
+        let record = json!({"id": id, "name": id, "day": "2024-07-25"});
+        Response::json(&json!({"items": [record, {"id": 1, "name": id}], "more": false}))
+    });
+    let dir = own(&server, &ITEMS.replace("paginate:", "max_rejected: 50%\n    paginate:"));
+    let obeyed = |it: char| (it.is_control() && it != '\n') || it == '\u{202e}';
+
+    let shown = tracklake(dir.path(), &["preview", "own.yaml"], &[]);
+    let pulled = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", "a.csv"], &[]);
+    let run = tracklake(dir.path(), &["run", "own.yaml"], &[]);
+    let kept = tracklake(dir.path(), &["quarantine", "own.yaml"], &[]);
+    for ended in [shown, pulled, run, kept] {
+        for text in [&ended.stdout, &ended.stderr] {
+            assert!(!text.contains(obeyed), "{text:?}");
+        }
+        let both = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(both.contains("did not fit") || both.contains(r"\u{9b}31m\u{202e}dne"), "{both}");
+    }
+
+    // A program gets what the server sent.
+    let kept = tracklake(dir.path(), &["quarantine", "own.yaml", "--json"], &[]);
+    let line: Value = serde_json::from_str(kept.stdout.lines().next().unwrap()).unwrap();
+    assert!(line["raw"].as_str().unwrap().contains('\u{202e}'), "{line}");
+}
+
+/// What is asked of Tracker for issues.
+fn asked_of_tracker(part: &[&str]) -> Vec<String> {
+    let server = Server::start(|_| Response::json(&json!([])));
+    let dir = tempfile::tempdir().unwrap();
+    let args = [&["pull", "yandex_tracker", "issues"], part].concat();
+    let ended = pull_with(dir.path(), &args, &tracker_env(&server));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let query = |it: &Request| it.json()["query"].as_str().unwrap().to_owned();
+    server.requests().iter().map(query).collect()
+}
+
+#[test]
+fn issues_of_tracker_have_an_end_where_one_is_given() {
+    assert_eq!(
+        asked_of_tracker(&["--since", "2024-07-01", "--until", "2024-07-10"]),
+        [
+            r#"Updated: >= "2024-07-01 00:00:00" AND Updated: < "2024-07-11 00:00:00" "Sort by": Updated ASC"#
+        ]
+    );
+    // What changes while a run reads is read, too.
+    assert_eq!(
+        asked_of_tracker(&["--since", "2024-07-01"]),
+        [r#"Updated: >= "2024-07-01 00:00:00" "Sort by": Updated ASC"#]
+    );
+}
+
+#[test]
+fn what_since_and_until_do_not_bound_is_said() {
+    let simulated = |name: &'static str, value: &str| (name, value.to_owned());
+    let env = [
+        simulated("YANDEX_TRACKER_TOKEN", "t"),
+        simulated("YANDEX_TRACKER_ORG_ID", "7"),
+        simulated("JIRA_URL", "http://127.0.0.1:9"),
+        simulated("JIRA_TOKEN", "t"),
+        simulated("JIRA_ZONE", "UTC"),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let part = ["--since", "2024-07-01", "--until", "2024-07-10"];
+
+    let args = [&["plan", "yandex_tracker"][..], &part].concat();
+    let ended = pull_with(dir.path(), &args, &env);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "note: yandex_tracker.worklogs: `--since` and `--until` pick rows of `issues`, and all of each is read; filter `start`
+note: yandex_tracker.changelog: `--since` and `--until` pick rows of `issues`, and all of each is read; filter `updated_at`
+"
+    );
+    let args = [&["plan", "jira_timesheet"][..], &part].concat();
+    let ended = pull_with(dir.path(), &args, &env);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        "note: jira_timesheet.audit_log: slices without a window are read whole: `mode=revoke-audit`, `mode=revoke-view`
+"
+    );
+
+    let ended = pull_with(dir.path(), &["plan", "yandex_tracker"], &env);
+    assert_eq!(ended.stderr, "", "a whole run is as the pipeline says");
+
+    let server = Server::start(items(1));
+    let dir = own(&server, ITEMS);
+    for command in [&["pull", "own.yaml", "items"][..], &["preview", "own.yaml"]] {
+        let args = [command, &["--since", "7d"]].concat();
+        let ended = tracklake(dir.path(), &args, &[]);
+        assert_eq!(ended.stderr, "note: own.items: it has no windows and is read whole\n");
+        let ended = tracklake(dir.path(), &[&args[..], &["--quiet"]].concat(), &[]);
+        assert_eq!(ended.stderr, "");
+    }
+    let windowed = ITEMS.replace(
+        "records: items",
+        "slices: { window: { from: 7d, format: date, start_param: from } }\n    records: items",
+    );
+    let dir = own(&server, &windowed);
+    let args = ["pull", "own.yaml", "items", "--until", "2024-07-20", "--limit", "1"];
+    let ended = tracklake(dir.path(), &args, &[]);
+    assert!(ended.stderr.contains("rows after `--until` come as well; filter `day`"), "{ended:?}");
+}
+
+#[test]
+fn where_logs_are_json_every_line_on_stderr_is() {
+    let server = Server::start(|_| Response::status(500, &json!({})));
+    let dir = own(&server, ITEMS);
+    file(dir.path(), "bad.yaml", &pipeline(&server, &ITEMS.replace("type: date", "type: dat")));
+    let misfits = Server::start(misfits(10));
+    file(
+        dir.path(),
+        "misfits.yaml",
+        &pipeline(&misfits, &ITEMS.replace("paginate:", "max_rejected: 50%\n    paginate:")),
+    );
+    for (args, code, message, hint) in [
+        (&["run", "own.yaml"][..], 4, "1 of 1 slices could not be read", false),
+        (&["run", "bad.yaml"], 3, "is not valid", false),
+        (&["run", "nobody"], 3, "is called `nobody`", true),
+        (&["run", "own.yaml", "--since", "2d", "--until", "9d"], 2, "is after", true),
+        (&["run", "own.yaml", "--sinse", "2d"], 2, "unexpected argument", false),
+        (&["pull", "own.yaml", "items", "--since", "2d"], 4, "not complete", false),
+        (&["pull", "misfits.yaml", "items"], 7, "did not fit", false),
+    ] {
+        let ended = tracklake(dir.path(), &[args, &["--log", "json"]].concat(), &[]);
+
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        let lines: Vec<Value> =
+            ended.stderr.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        for line in &lines {
+            let at = line["timestamp"].as_str().unwrap();
+            assert!(chrono::DateTime::parse_from_rfc3339(at).is_ok(), "{line}");
+            assert!(["ERROR", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
+        }
+        let said = |it: &&Value| it["fields"]["message"].as_str().unwrap().contains(message);
+        let line = lines.iter().find(said).unwrap_or_else(|| panic!("{args:?}: {lines:?}"));
+        assert_eq!(line["fields"]["hint"].is_string(), hint, "{line}");
+    }
+    let ended = tracklake(dir.path(), &["run", "own.yaml", "--log", "json"], &[]);
+    let line: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    let causes = line["fields"]["causes"].as_array().unwrap();
+    assert!(causes[0].as_str().unwrap().contains("status 500"), "{line}");
+    let ended = tracklake(dir.path(), &["run", "bad.yaml", "--log", "json"], &[]);
+    let line: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    let problem = line["fields"]["problems"][0].as_str().unwrap();
+    assert!(problem.starts_with("bad.yaml:") && problem.contains("dat"), "{line}");
 }

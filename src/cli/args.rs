@@ -251,10 +251,12 @@ pub struct JobArgs {
     /// Publish only this stream; may be repeated. Its parents are read, too.
     #[arg(long = "stream", value_name = "STREAM", help_heading = READ)]
     pub streams: Vec<String>,
-    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`). A note says what it does
+    /// not bound.
     #[arg(long, value_name = "WHEN", help_heading = READ)]
     pub since: Option<String>,
-    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    /// End windows here: a date (which is still read), an instant, or a length of time back. A note says
+    /// what it does not bound.
     #[arg(long, value_name = "WHEN", help_heading = READ)]
     pub until: Option<String>,
     /// Read everything, not only what changed; what the source no longer has is removed, under the
@@ -303,10 +305,12 @@ pub struct PullArgs {
     /// Write so many rows and ask for no more.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`). A note says what it does
+    /// not bound.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    /// End windows here: a date (which is still read), an instant, or a length of time back. A note says
+    /// what it does not bound.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
     /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
@@ -339,10 +343,12 @@ pub struct PreviewArgs {
     /// Stop once so many rows, or records that do not fit, have come.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
-    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`).
+    /// Start windows here: a date, an RFC 3339 instant, or a length of time back (`7d`). A note says what it does
+    /// not bound.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// End windows here: a date (which is still read), an instant, or a length of time back.
+    /// End windows here: a date (which is still read), an instant, or a length of time back. A note says
+    /// what it does not bound.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
     /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.

@@ -67,7 +67,7 @@ pub(super) fn compact(
                     "before": files(before),
                     "after": after.as_ref().map(files),
                 });
-                report::line(stdout, format_args!("{object}"));
+                report::raw(stdout, &object);
             }
         }
         let scattered: u64 = found.iter().map(|it| it.1.partitions.len() as u64).sum();

@@ -9,18 +9,19 @@ use tokio::runtime::Runtime;
 
 use super::{
     Stops,
-    args::{FormatArg, GlobalArgs, JobArgs, PlanArgs, RunArgs},
-    clock, find, inputs, load,
+    args::{FormatArg, GlobalArgs, JobArgs, LogFormat, PlanArgs, RunArgs},
+    caught, clock, find, inputs, load, locate, logs,
     metrics::{self, Ended},
+    part::Part,
     progress::{self, Bars},
     report, reporting, runtime,
 };
 use crate::{
-    config,
+    config::{self, Unset},
     error::Error,
     load::{Purpose, Rewrite, check_file, replace_file},
-    plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan, WindowStart},
-    run::{self, Progress, Refresh, RunOptions, RunReport},
+    plan::{CsvPlan, FormatPlan, Name, Plan, StreamPlan},
+    run::{self, Progress, Publish, Refresh, RunOptions, RunReport},
 };
 
 pub(super) fn run(
@@ -37,7 +38,11 @@ pub(super) fn run(
         check_file(file).map_err(Error::Write)?;
     }
     let mut reports = Vec::new();
-    let mut result = export_all(job, Purpose::Publish, global, stdout, &mut reports);
+    let mut result = caught(|| export_all(job, Purpose::Publish, global, stdout, &mut reports));
+    if let Err(Error::Internal(_)) = result {
+        // After a bug of ours nobody vouches for what they say.
+        reports.clear();
+    }
     let code = result.as_ref().map_or_else(Error::exit_code, |code| *code);
     let metrics = metrics_file.as_ref().map(|it| leave_metrics(it, job, &reports, code, global));
     let page = report
@@ -48,7 +53,7 @@ pub(super) fn run(
             (result, Ok(())) => result,
             (Ok(code), Err(err)) if worse(code, 6) == 6 => Err(err),
             (result, Err(err)) => {
-                report::error(&mut std::io::stderr().lock(), &err);
+                logs::error(global.log, &err);
                 result
             }
         };
@@ -65,15 +70,27 @@ fn leave_metrics(
     global: &GlobalArgs,
 ) -> Result<(), Error> {
     // Pipelines are run in the order in which they are named.
-    let unfinished = job.pipelines.iter().skip(reports.len()).map(|it| pipeline_name(it, global));
-    let ended = reports.iter().map(Ended::of).chain(unfinished.map(|pipeline| Ended {
-        pipeline,
-        exit_code: code,
-        report: None,
-    }));
+    let ended = job.pipelines.iter().enumerate().map(|(at, typed)| {
+        let (pipeline, output) = place(typed, job, global);
+        let report = reports.get(at);
+        Ended { pipeline, output, exit_code: report.map_or(code, |it| it.exit_code), report }
+    });
     let known = std::fs::read_to_string(file).unwrap_or_default();
     let text = metrics::render(&ended.collect::<Vec<_>>(), &known);
     replace_file(file, text.as_bytes()).map_err(Error::Write)
+}
+
+/// What a pipeline is called, and where its files go, as far as its file says.
+fn place(typed: &str, job: &JobArgs, global: &GlobalArgs) -> (String, Option<String>) {
+    let inputs = inputs().set(job.set.clone()).unset(Unset::Tolerated);
+    let found = locate(typed, global, &inputs).ok();
+    let given = job.output.clone();
+    let output = given.or_else(|| found.as_ref().and_then(|it| it.destination.clone()));
+    let name = found.map(|it| it.pipeline.to_string());
+    (
+        name.unwrap_or_else(|| pipeline_name(typed, global)),
+        output.map(|it| it.display().to_string()),
+    )
 }
 
 /// What a pipeline is called, also where its file cannot be used.
@@ -119,15 +136,21 @@ fn jobs(
         json: _,
     } = args;
     let inputs = inputs().set(set.clone());
-    let since = when("--since", since.as_ref())?;
-    let until = when("--until", until.as_ref())?;
-    let mut jobs = Vec::new();
+    let part = Part::of(since.as_ref(), until.as_ref(), clock(global))?;
+    let Part { since, until } = part;
+    let mut jobs: Vec<(Plan, RunOptions)> = Vec::new();
     for name in pipelines {
         let mut plan = load(name, global, &inputs)?;
         if let Some(output) = output {
             plan.destination.path.clone_from(output);
         }
         choose_formats(&mut plan, formats);
+        let is_same = |(it, _): &(Plan, RunOptions)| {
+            it.pipeline == plan.pipeline && it.destination.path == plan.destination.path
+        };
+        if jobs.iter().any(is_same) {
+            return Err(Error::NamedTwice { pipeline: plan.pipeline });
+        }
         let now = clock(global);
         let options = RunOptions {
             streams: stream_names(&plan, streams)?,
@@ -139,6 +162,10 @@ fn jobs(
             purpose,
             ..RunOptions::new(run_id(now), now)
         };
+        let chosen = run::selected(&plan, &options.streams).into_iter();
+        let written: Vec<_> =
+            chosen.filter(|(_, it)| *it == Publish::Yes).map(|(it, _)| it).collect();
+        logs::notes(global, part.notes(&plan, &written, now));
         jobs.push((plan, options));
     }
     Ok(jobs)
@@ -172,7 +199,7 @@ fn export_all(
                         Error::NotStarted { pipelines: pipelines.into_iter().chain(left).collect() }
                     }
                     Error::Interrupted | Error::RehearsalInterrupted if left.len() > 0 => {
-                        report::error(&mut std::io::stderr().lock(), &err);
+                        logs::error(global.log, &err);
                         Error::NotStarted { pipelines: left.collect() }
                     }
                     err => err,
@@ -228,7 +255,7 @@ pub(super) fn print(
         for report in reports {
             let text =
                 serde_json::to_string(report).map_err(|err| Error::Internal(err.to_string()))?;
-            report::line(stdout, format_args!("{text}"));
+            report::raw(stdout, &text);
         }
     } else if !reports.is_empty() {
         report::runs(stdout, reports, global.columns);
@@ -236,7 +263,7 @@ pub(super) fn print(
     let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
     let of_runs = reports.iter().filter_map(|it| it.error.as_ref());
     for err in of_streams.chain(of_runs) {
-        report::error(&mut std::io::stderr().lock(), err);
+        logs::error(global.log, err);
     }
     Ok(())
 }
@@ -248,7 +275,10 @@ pub(super) fn exit_code(reports: &[RunReport]) -> u8 {
 
 /// Bars where a person looks and nothing else writes.
 pub(super) fn bars(global: &GlobalArgs) -> Bars {
-    let wanted = !global.quiet && global.verbose == 0 && std::io::stderr().is_terminal();
+    let wanted = !global.quiet
+        && global.verbose == 0
+        && global.log == LogFormat::Text
+        && std::io::stderr().is_terminal();
     if wanted { Bars::Shown } else { Bars::Hidden }
 }
 
@@ -261,18 +291,6 @@ fn worse(a: u8, b: u8) -> u8 {
 /// An id that sorts by time and differs between runs that start at once.
 pub(super) fn run_id(now: chrono::DateTime<chrono::Utc>) -> String {
     format!("{}-{:04x}", now.format("%Y%m%dT%H%M%SZ"), fastrand::u16(..))
-}
-
-pub(super) fn when(
-    option: &'static str,
-    text: Option<&String>,
-) -> Result<Option<WindowStart>, Error> {
-    let Some(text) = text else { return Ok(None) };
-    config::parse_start(text).map(Some).ok_or_else(|| Error::Argument {
-        option,
-        value: text.clone(),
-        expected: "a date (`2024-07-25`), an RFC 3339 instant, or a length of time back (`7d`)",
-    })
 }
 
 fn choose_formats(plan: &mut Plan, wanted: &[FormatArg]) {
@@ -316,7 +334,7 @@ fn show(args: &JobArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Result<u
         if args.json {
             let text =
                 serde_json::to_string(&forecast).map_err(|err| Error::Internal(err.to_string()))?;
-            report::line(stdout, format_args!("{text}"));
+            report::raw(stdout, &text);
         } else {
             report::forecast(stdout, &forecast);
         }

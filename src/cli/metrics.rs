@@ -3,7 +3,7 @@
 //! ```text
 //! # TYPE tracklake_run_success gauge
 //! # HELP tracklake_run_success Whether the last run ended with exit code 0.
-//! tracklake_run_success{pipeline="acme_time"} 1
+//! tracklake_run_success{pipeline="acme_time",output="/data/lake"} 1
 //! # EOF
 //! ```
 //!
@@ -19,22 +19,32 @@ use crate::run::{RunReport, StreamReport, StreamStatus};
 
 /// The name under which the next run finds when the last good one was.
 const LAST_SUCCESS: &str = "tracklake_last_success_timestamp_seconds";
+/// The one that every run leaves.
+const EXIT_CODE: &str = "tracklake_run_exit_code";
 
 /// How the run of a pipeline ended.
 #[derive(Debug)]
 pub(super) struct Ended<'a> {
     /// The pipeline.
     pub(super) pipeline: String,
+    /// Where its files go, as it was given; `None` where nobody can say.
+    pub(super) output: Option<String>,
     /// What it ended with.
     pub(super) exit_code: u8,
     /// What it did, unless it did not get so far.
     pub(super) report: Option<&'a RunReport>,
 }
 
-impl<'a> Ended<'a> {
-    pub(super) fn of(report: &'a RunReport) -> Self {
-        let RunReport { pipeline, exit_code, .. } = report;
-        Self { pipeline: pipeline.clone(), exit_code: *exit_code, report: Some(report) }
+impl Ended<'_> {
+    /// The labels of its run, without braces: two destinations of a pipeline are two series, also where
+    /// each has a file of its own.
+    fn labels(&self, known: &str) -> String {
+        let pipeline = format!(r#"pipeline="{}""#, Escaped(&self.pipeline));
+        match &self.output {
+            Some(output) => format!(r#"{pipeline},output="{}""#, Escaped(output)),
+            // A file with a mistake does not say where; the series goes on where the last run did.
+            None => earlier_labels(known, &pipeline).unwrap_or(pipeline),
+        }
     }
 }
 
@@ -47,9 +57,7 @@ const OF_RUNS: &[(&str, &str, OfRun)] = &[
     ("tracklake_run_success", "Whether the last run ended with exit code 0.", |it| {
         Some(f64::from(u8::from(it.exit_code == 0)))
     }),
-    ("tracklake_run_exit_code", "The exit code that the last run led to.", |it| {
-        Some(f64::from(it.exit_code))
-    }),
+    (EXIT_CODE, "The exit code that the last run led to.", |it| Some(f64::from(it.exit_code))),
     ("tracklake_run_start_timestamp_seconds", "The clock of the last run when it started.", |it| {
         it.report.map(|it| instant(it.started_at))
     }),
@@ -109,26 +117,34 @@ const OF_STREAMS: &[(&str, &str, OfStream)] = &[
 /// The text of a file, of which `known` is the content so far.
 pub(super) fn render(runs: &[Ended<'_>], known: &str) -> String {
     let mut text = String::new();
+    let mut labelled: Vec<(String, &Ended<'_>)> = Vec::new();
+    for run in runs {
+        let labels = run.labels(known);
+        // What is named twice is refused, but still one series.
+        if labelled.iter().all(|(it, _)| *it != labels) {
+            labelled.push((labels, run));
+        }
+    }
     for (name, help, value) in OF_RUNS {
-        let samples = runs
+        let samples = labelled
             .iter()
-            .filter_map(|run| value(run).map(|it| (labels(&[("pipeline", &run.pipeline)]), it)));
+            .filter_map(|(labels, run)| value(run).map(|it| (format!("{{{labels}}}"), it)));
         family(&mut text, name, help, samples);
     }
-    let last_success = runs.iter().filter_map(|run| {
-        let labels = labels(&[("pipeline", &run.pipeline)]);
+    let last_success = labelled.iter().filter_map(|(labels, run)| {
+        let labels = format!("{{{labels}}}");
         let now = run.report.filter(|_| run.exit_code == 0).map(|it| instant(it.started_at));
         now.or_else(|| earlier(known, &labels)).map(|it| (labels, it))
     });
     let help = "The clock of the last run that ended with exit code 0, kept while later ones fail.";
     family(&mut text, LAST_SUCCESS, help, last_success);
     for (name, help, value) in OF_STREAMS {
-        let streams = runs
+        let streams = labelled
             .iter()
-            .filter_map(|it| it.report)
-            .flat_map(|run| run.streams.iter().map(move |stream| (run.pipeline.as_str(), stream)));
-        let samples = streams.filter_map(|(pipeline, stream)| {
-            let labels = labels(&[("pipeline", pipeline), ("stream", &stream.stream)]);
+            .filter_map(|(labels, it)| Some((labels, it.report?)))
+            .flat_map(|(labels, run)| run.streams.iter().map(move |stream| (labels, stream)));
+        let samples = streams.filter_map(|(labels, stream)| {
+            let labels = format!(r#"{{{labels},stream="{}"}}"#, Escaped(&stream.stream));
             value(stream).map(|it| (labels, it))
         });
         family(&mut text, name, help, samples);
@@ -150,10 +166,12 @@ fn family(text: &mut String, name: &str, help: &str, samples: impl Iterator<Item
     }
 }
 
-fn labels(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<_> =
-        pairs.iter().map(|(name, value)| format!(r#"{name}="{}""#, Escaped(value))).collect();
-    format!("{{{}}}", pairs.join(","))
+/// The labels that the file so far has for a pipeline.
+fn earlier_labels(known: &str, pipeline: &str) -> Option<String> {
+    let start = format!("{EXIT_CODE}{{{pipeline},");
+    let line = known.lines().find(|it| it.starts_with(&start))?;
+    let (labels, _) = line.rsplit_once("} ")?;
+    Some(labels.split_at_checked(EXIT_CODE.len() + 1)?.1.to_owned())
 }
 
 /// The last success that the file knows of so far.
@@ -194,24 +212,34 @@ mod tests {
 
     #[test]
     fn a_run_that_failed_early_leaves_its_code_and_the_last_success() {
-        let known = "tracklake_last_success_timestamp_seconds{pipeline=\"a\"} 1721908800\n";
+        let known = "tracklake_run_exit_code{pipeline=\"a\",output=\"lake\"} 0\n\
+            tracklake_last_success_timestamp_seconds{pipeline=\"a\",output=\"lake\"} 1721908800\n";
+        let ended = |pipeline: &str, output: Option<&str>, exit_code| {
+            let output = output.map(str::to_owned);
+            Ended { pipeline: pipeline.to_owned(), output, exit_code, report: None }
+        };
         let runs = [
-            Ended { pipeline: "a".into(), exit_code: 3, report: None },
-            Ended { pipeline: "b\"\\\n".into(), exit_code: 130, report: None },
+            // Its file has a mistake.
+            ended("a", None, 3),
+            ended("a", Some("lake"), 3),
+            ended("a", Some("other"), 3),
+            ended("b\"\\\n", Some("C:\\lake"), 130),
         ];
 
         insta::assert_snapshot!(render(&runs, known), @r#"
         # TYPE tracklake_run_success gauge
         # HELP tracklake_run_success Whether the last run ended with exit code 0.
-        tracklake_run_success{pipeline="a"} 0
-        tracklake_run_success{pipeline="b\"\\\n"} 0
+        tracklake_run_success{pipeline="a",output="lake"} 0
+        tracklake_run_success{pipeline="a",output="other"} 0
+        tracklake_run_success{pipeline="b\"\\\n",output="C:\\lake"} 0
         # TYPE tracklake_run_exit_code gauge
         # HELP tracklake_run_exit_code The exit code that the last run led to.
-        tracklake_run_exit_code{pipeline="a"} 3
-        tracklake_run_exit_code{pipeline="b\"\\\n"} 130
+        tracklake_run_exit_code{pipeline="a",output="lake"} 3
+        tracklake_run_exit_code{pipeline="a",output="other"} 3
+        tracklake_run_exit_code{pipeline="b\"\\\n",output="C:\\lake"} 130
         # TYPE tracklake_last_success_timestamp_seconds gauge
         # HELP tracklake_last_success_timestamp_seconds The clock of the last run that ended with exit code 0, kept while later ones fail.
-        tracklake_last_success_timestamp_seconds{pipeline="a"} 1721908800
+        tracklake_last_success_timestamp_seconds{pipeline="a",output="lake"} 1721908800
         # EOF
         "#);
     }

@@ -10,6 +10,7 @@ mod logs;
 mod manual;
 mod metrics;
 mod page;
+mod part;
 mod preview;
 mod progress;
 mod pull;
@@ -22,9 +23,11 @@ mod sql_views;
 mod status;
 mod table;
 mod verify;
+mod visible;
 
 use std::{
     io::Write,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +36,7 @@ use tokio::sync::watch;
 
 pub use args::{Args, Command};
 use args::{CheckArgs, DatasetArgs, GlobalArgs};
+pub use logs::{error, usage};
 
 use crate::{
     config::{self, ConfigError, Inputs, Location, Unset},
@@ -57,26 +61,45 @@ const SHIPPED: [(&str, &str); 3] = [
 pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
     let Args { command, global } = args;
     logs::start(&global);
+    caught(|| dispatch(command, &global, stdout))
+}
+
+/// What `work` gives; a panic is an error of ours, with its documented exit code.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // What it was at is not looked at any more.
+    let caught = panic::catch_unwind(AssertUnwindSafe(work));
+    caught.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|it| (*it).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Err(Error::Internal(text.unwrap_or_else(|| "a thread panicked".to_owned())))
+    })
+}
+
+fn dispatch(
+    command: Command,
+    global: &GlobalArgs,
+    stdout: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     match command {
-        Command::Demo(args) => demo::demo(&args, &global, stdout),
-        Command::Run(args) => export::run(&args, &global, stdout),
-        Command::Pull(args) => pull::pull(&args, &global, stdout),
-        Command::Preview(args) => preview::preview(&args, &global, stdout),
-        Command::Plan(args) => export::plan(&args, &global, stdout),
-        Command::Status(args) => status::status(&args, &global, stdout),
-        Command::Quarantine(args) => quarantine::quarantine(&args, &global, stdout),
-        Command::Report(args) => reporting::report(&args, &global, stdout),
-        Command::Verify(args) => verify::verify(&args, &global, stdout),
-        Command::Compact(args) => compact::compact(&args, &global, stdout),
-        Command::SqlViews(args) => sql_views::sql_views(&args, &global, stdout),
-        Command::Check(args) => check(&args, &global, stdout),
-        Command::List => Ok(list(&global, stdout)),
-        Command::Infer(args) => infer::infer(&args, &global, stdout),
-        Command::Init(args) => init::init(&args, &global, stdout),
+        Command::Demo(args) => demo::demo(&args, global, stdout),
+        Command::Run(args) => export::run(&args, global, stdout),
+        Command::Pull(args) => pull::pull(&args, global, stdout),
+        Command::Preview(args) => preview::preview(&args, global, stdout),
+        Command::Plan(args) => export::plan(&args, global, stdout),
+        Command::Status(args) => status::status(&args, global, stdout),
+        Command::Quarantine(args) => quarantine::quarantine(&args, global, stdout),
+        Command::Report(args) => reporting::report(&args, global, stdout),
+        Command::Verify(args) => verify::verify(&args, global, stdout),
+        Command::Compact(args) => compact::compact(&args, global, stdout),
+        Command::SqlViews(args) => sql_views::sql_views(&args, global, stdout),
+        Command::Check(args) => check(&args, global, stdout),
+        Command::List => Ok(list(global, stdout)),
+        Command::Infer(args) => infer::infer(&args, global, stdout),
+        Command::Init(args) => init::init(&args, global, stdout),
         Command::Schema => schema(stdout),
         Command::Completions(args) => manual::completions(&args, stdout),
         Command::Man(args) => manual::man(&args, stdout),
-        Command::Simulate(args) => simulate::simulate(&args, &global, stdout),
+        Command::Simulate(args) => simulate::simulate(&args, global, stdout),
     }
 }
 
@@ -94,7 +117,7 @@ fn check(args: &CheckArgs, global: &GlobalArgs, stdout: &mut dyn Write) -> Resul
             // The other files are checked too, so that one command shows everything.
             Err(err) => {
                 if let Some(earlier) = failed.replace(err) {
-                    report::error(&mut std::io::stderr().lock(), &earlier);
+                    logs::error(global.log, &earlier);
                 }
             }
         }
@@ -130,7 +153,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
         match summary {
             Ok(summary) => report::summary(stdout, &label, &summary, global.columns, &is_set),
             Err(err) => {
-                report::error(&mut std::io::stderr().lock(), &Error::Config(err));
+                logs::error(global.log, &Error::Config(err));
                 failed = Some(3);
             }
         }
@@ -141,7 +164,7 @@ fn list(global: &GlobalArgs, stdout: &mut dyn Write) -> u8 {
 fn schema(stdout: &mut dyn Write) -> Result<u8, Error> {
     let schema = serde_json::to_string_pretty(&config::json_schema())
         .map_err(|err| Error::Internal(err.to_string()))?;
-    report::line(stdout, format_args!("{schema}"));
+    report::raw(stdout, &schema);
     Ok(0)
 }
 
@@ -150,6 +173,14 @@ fn load(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Plan, Error>
     Ok(match find(name, global)? {
         Some(path) => config::load(&path, inputs)?,
         None => config::load_text(name.as_ref(), shipped(name), inputs)?,
+    })
+}
+
+/// Finds out where a pipeline's files go, by its file or its name.
+fn locate(name: &str, global: &GlobalArgs, inputs: &Inputs) -> Result<Location, Error> {
+    Ok(match find(name, global)? {
+        Some(path) => config::locate(&path, inputs)?,
+        None => config::locate_text(name.as_ref(), shipped(name), inputs)?,
     })
 }
 
@@ -166,10 +197,7 @@ struct Dataset {
 /// Finds what a pipeline has published.
 fn dataset(name: &str, args: &DatasetArgs, global: &GlobalArgs) -> Result<Dataset, Error> {
     let inputs = inputs().set(args.set.clone()).unset(Unset::Tolerated);
-    let Location { pipeline, mut streams, destination } = match find(name, global)? {
-        Some(path) => config::locate(&path, &inputs)?,
-        None => config::locate_text(name.as_ref(), shipped(name), &inputs)?,
-    };
+    let Location { pipeline, mut streams, destination } = locate(name, global, &inputs)?;
     let path = args.output.clone().or(destination);
     let path = path.ok_or_else(|| Error::NoDestination { pipeline: pipeline.clone() })?;
     let inspection = Inspection::open(&path, &pipeline).map_err(Error::Inspect)?;

@@ -20,8 +20,9 @@ use url::{Url, form_urlencoded};
 use super::{
     args::{GlobalArgs, PreviewArgs},
     clock,
-    export::{bars, stream, when},
-    inputs, load,
+    export::{bars, stream},
+    inputs, load, logs,
+    part::Part,
     pull::{PARTIAL, reading, rejected},
     report::{self, counted},
     table::{Width, fitted},
@@ -53,16 +54,15 @@ pub(super) fn preview(
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
     let plan = load(&args.pipeline, global, &inputs().set(args.set.clone()))?;
-    let options = PullOptions {
-        now: clock(global),
-        since: when("--since", args.since.as_ref())?,
-        until: when("--until", args.until.as_ref())?,
-        enough: Some(args.limit),
-    };
+    let now = clock(global);
+    let part = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
+    let Part { since, until } = part;
+    let options = PullOptions { now, since, until, enough: Some(args.limit) };
     let streams = match &args.stream {
         Some(name) => vec![stream(&plan, name)?],
         None => plan.streams.iter().collect(),
     };
+    logs::notes(global, part.notes(&plan, &streams, now));
     let width = Width::new(global.columns, std::env::var("COLUMNS").ok().as_deref());
     let (mut code, mut failed) = (0, None);
     for (at, stream) in streams.into_iter().enumerate() {
@@ -82,7 +82,7 @@ pub(super) fn preview(
             // The other streams are shown, too.
             Some(err) => {
                 if let Some(earlier) = failed.replace(err) {
-                    report::error(&mut std::io::stderr().lock(), &earlier);
+                    logs::error(global.log, &earlier);
                 }
             }
             None => {}

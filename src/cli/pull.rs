@@ -13,10 +13,11 @@ use super::{
     Stops,
     args::{GlobalArgs, PullArgs, RowFormatArg},
     clock,
-    export::{bars, run_id, stream, when},
-    inputs, load,
+    export::{bars, run_id, stream},
+    inputs, load, logs,
+    part::Part,
     progress::{self, Bars},
-    report::{self, counted},
+    report::counted,
     runtime,
 };
 use crate::{
@@ -41,36 +42,36 @@ pub(super) fn pull(
 ) -> Result<u8, Error> {
     let plan = load(&args.pipeline, global, &inputs().set(args.set.clone()))?;
     let stream = stream(&plan, &args.stream)?;
-    let options = PullOptions {
-        now: clock(global),
-        since: when("--since", args.since.as_ref())?,
-        until: when("--until", args.until.as_ref())?,
-        enough: args.limit,
-    };
+    let now = clock(global);
+    let part = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
+    let Part { since, until } = part;
+    let options = PullOptions { now, since, until, enough: args.limit };
     let target = Target {
         plan: &plan,
         stream,
         columns: projection(stream, &args.columns)?,
         format: format(&plan, args)?,
         options: &options,
+        global,
     };
+    logs::notes(global, part.notes(&plan, &[stream], now));
     let (tally, report) = if args.output == Path::new("-") {
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let pipe = Pipe { out: stdout, is_closed: Arc::clone(&is_closed) };
         let failed = |source| match source {
             RowsError::Io(source) => Error::Output(source),
             source => Error::Rows { path: "-".into(), source },
         };
-        target.write(pipe, &is_closed, Bars::Hidden, failed)?
+        target.write_along(stdout, Bars::Hidden, failed)?
     } else {
         // Before the first request, so that a directory that is not there costs none.
-        let file = NewFile::create(&args.output, &run_id(options.now)).map_err(Error::Write)?;
+        let mut file = NewFile::create(&args.output, &run_id(options.now)).map_err(Error::Write)?;
         let failed = |source| Error::Rows { path: args.output.clone(), source };
-        target.write(file, &AtomicBool::new(false), bars(global), failed)?
+        if file.is_read_along() {
+            target.write_along(&mut file, bars(global), failed)?
+        } else {
+            target.write(file, &AtomicBool::new(false), bars(global), failed)?
+        }
     };
-    if !global.quiet {
-        tell(stream, &tally, &report);
-    }
+    tell(stream, &tally, &report, global);
     Ok(if tally.rejected > 0 { PARTIAL } else { 0 })
 }
 
@@ -80,6 +81,14 @@ fn projection(stream: &StreamPlan, wanted: &[String]) -> Result<Vec<usize>, Erro
     let names: Vec<&str> = decoder.schema().fields().iter().map(|it| it.name().as_str()).collect();
     if wanted.is_empty() {
         return Ok((0..names.len()).collect());
+    }
+    let wrong =
+        |expected| Error::Argument { option: "--columns", value: wanted.join(","), expected };
+    if wanted.iter().any(String::is_empty) {
+        return Err(wrong("names of columns with a comma between each two"));
+    }
+    if wanted.iter().enumerate().any(|(at, it)| wanted[..at].contains(it)) {
+        return Err(wrong("each column once"));
     }
     let place = |column: &String| {
         let found = names.iter().position(|it| it == column);
@@ -133,7 +142,7 @@ impl Out for NewFile {
     }
 }
 
-/// Stdout, which may be closed by whoever reads it.
+/// Stdout or another pipe, which may be closed by whoever reads it.
 struct Pipe<'a> {
     out: &'a mut (dyn Write + Send),
     is_closed: Arc<AtomicBool>,
@@ -190,9 +199,22 @@ struct Target<'a> {
     columns: Vec<usize>,
     format: RowFormat,
     options: &'a PullOptions,
+    global: &'a GlobalArgs,
 }
 
 impl Target<'_> {
+    /// The same for one who reads along and may have enough.
+    fn write_along(
+        &self,
+        out: &mut (dyn Write + Send),
+        bars: Bars,
+        failed: impl Fn(RowsError) -> Error,
+    ) -> Result<(Tally, PullReport), Error> {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let pipe = Pipe { out, is_closed: Arc::clone(&is_closed) };
+        self.write(pipe, &is_closed, bars, failed)
+    }
+
     /// Reads and writes at the same time; what is written is completed only if all was read.
     fn write<W: Out>(
         &self,
@@ -216,7 +238,7 @@ impl Target<'_> {
         }
         let limit = self.stream.max_rejected.limit(tally.records);
         if tally.rejected > limit {
-            tell(self.stream, &tally, &report);
+            tell(self.stream, &tally, &report, self.global);
             return Err(Error::PullRejected {
                 pipeline: self.plan.pipeline.clone(),
                 stream: self.stream.name.clone(),
@@ -310,22 +332,17 @@ pub(super) fn reading<T>(
 }
 
 /// What is worth a line beside the rows.
-fn tell(stream: &StreamPlan, tally: &Tally, report: &PullReport) {
-    let stderr = &mut io::stderr().lock();
+fn tell(stream: &StreamPlan, tally: &Tally, report: &PullReport, global: &GlobalArgs) {
     let name = &stream.name;
-    for line in &tally.told {
-        report::line(stderr, format_args!("note: {name}: {line}"));
-    }
+    let mut notes: Vec<String> = tally.told.iter().map(|it| format!("{name}: {it}")).collect();
     if tally.rejected > 0 {
         let n = counted(tally.rejected, "record");
         let of = tally.records;
-        report::line(
-            stderr,
-            format_args!("note: {name}: {n} of {of} did not fit and are left out"),
-        );
+        notes.push(format!("{name}: {n} of {of} did not fit and are left out"));
     }
     if let Some(first) = report.gone.first() {
         let n = counted(report.gone.len() as u64, "parent");
-        report::line(stderr, format_args!("note: {name}: access to {n} is lost, first `{first}`"));
+        notes.push(format!("{name}: access to {n} is lost, first `{first}`"));
     }
+    logs::notes(global, notes);
 }

@@ -40,7 +40,7 @@ pub(super) fn quarantine(
             {
                 object.extend(more);
             }
-            report::line(stdout, format_args!("{object}"));
+            report::raw(stdout, &object);
         };
         let mut see = |reject: KeptReject| {
             if args.run.as_ref().is_some_and(|it| *it != reject.run) {
@@ -69,7 +69,7 @@ pub(super) fn quarantine(
             let records = group.records.to_string();
             table.add_row([stream, column, why, records, group.last_run, group.example]);
         }
-        report::line(stdout, format_args!("{table}"));
+        report::table(stdout, &mut table, 3..4);
         let records = all.0.values().map(|it| it.records).sum();
         let directory = path.join("quarantine").join(pipeline.as_str());
         report::line(
@@ -113,7 +113,7 @@ fn replay(args: &QuarantineArgs, global: &GlobalArgs, stdout: &mut dyn Write) ->
         if args.dataset.json {
             let text =
                 serde_json::to_string(&report).map_err(|err| Error::Internal(err.to_string()))?;
-            report::line(stdout, format_args!("{text}"));
+            report::raw(stdout, &text);
         } else {
             show(&report, global, stdout);
         }

@@ -5,6 +5,7 @@ use std::{error::Error as _, fmt, io::Write};
 use chrono::SecondsFormat;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table, presets::NOTHING};
 
+use super::visible::visible;
 use crate::{
     config::{ConfigError, Problem, Summary},
     error::Error,
@@ -498,8 +499,14 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Writes a line; a reader that has gone is not an error of ours.
+/// Writes a line for a person, in which nothing that a server sent is obeyed by the terminal; a reader that
+/// has gone is not an error of ours.
 pub fn line(out: &mut dyn Write, text: fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{}", visible(&text.to_string()));
+}
+
+/// Writes a line for a program, as it is.
+pub(super) fn raw(out: &mut dyn Write, text: &dyn fmt::Display) {
     let _ = writeln!(out, "{text}");
 }
 

@@ -35,7 +35,7 @@ pub(super) fn sql_views(
         for table in &tables {
             let tree = Tree { destination, pipeline: &pipeline, table, format };
             let statements = sql::statements(&tree, dialect);
-            report::line(stdout, format_args!("{separator}{}", statements.trim_end()));
+            report::raw(stdout, &format_args!("{separator}{}", statements.trim_end()));
             separator = "\n";
         }
     }

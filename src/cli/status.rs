@@ -48,7 +48,7 @@ pub(super) fn status(
             {
                 object.extend(more);
             }
-            report::line(stdout, format_args!("{object}"));
+            report::raw(stdout, &object);
         } else if let Some(status) = status {
             report::line(stdout, format_args!("{pipeline} in `{}`", path.display()));
             status.print(stdout, global.columns);

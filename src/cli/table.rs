@@ -7,6 +7,8 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use super::visible::one_line;
+
 /// Between two columns.
 const GAP: usize = 2;
 /// How wide a value is shown at least, before there are more rows.
@@ -96,13 +98,6 @@ fn table(lines: &[Vec<String>], fixed: usize, width: usize) -> (usize, Vec<Strin
         text.trim_end().to_owned()
     };
     (shown, lines.iter().map(line).collect())
-}
-
-/// A text without line ends and other characters that move the cursor.
-fn one_line(text: &str) -> String {
-    let shown =
-        |it: char| if it.is_control() { it.escape_debug().to_string() } else { it.to_string() };
-    text.chars().map(shown).collect()
 }
 
 /// As much of a text as so many cells hold; `…` says that there is more.

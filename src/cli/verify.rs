@@ -39,7 +39,7 @@ pub(super) fn verify(
                 "is_sound": is_sound,
                 "streams": streams,
             });
-            report::line(stdout, format_args!("{object}"));
+            report::raw(stdout, &object);
         } else {
             for found in streams.iter().flat_map(|it| &it.problems) {
                 report::line(stdout, format_args!("{}: {}", found.path, found.reason));

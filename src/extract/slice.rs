@@ -51,6 +51,8 @@ pub struct Horizon {
 struct Window {
     plan: Arc<WindowPlan>,
     span: Span,
+    /// Whether it ends at the clock because nobody says where: what comes meanwhile may be in it.
+    is_open: bool,
 }
 
 /// The bounds of a window.
@@ -91,12 +93,12 @@ fn instant_of(start: WindowStart, window: &WindowPlan, now: DateTime<Utc>) -> Da
         WindowStart::Ago(back) => match window.format {
             WindowFormat::Date => {
                 let today = now.with_timezone(&window.zone).date_naive();
-                midnight(today - Days::new(back.num_days().unsigned_abs()), window.zone)
+                midnight(days_before(today, back), window.zone)
             }
             WindowFormat::EpochMillis
             | WindowFormat::EpochSeconds
             | WindowFormat::Rfc3339
-            | WindowFormat::Custom(_) => now - back,
+            | WindowFormat::Custom(_) => before(now, back),
         },
     }
 }
@@ -154,10 +156,12 @@ fn expand(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues, base: &Sl
         SlicesPlan::Window(window) => {
             let plan = Arc::new(window.clone());
             let spans = spans(window, horizon);
-            spans
-                .into_iter()
-                .map(|span| base.in_window(Window { plan: plan.clone(), span }))
-                .collect()
+            let n = spans.len();
+            let windows = spans.into_iter().enumerate().map(|(at, span)| {
+                let is_open = horizon.until.is_none() && at + 1 == n;
+                base.in_window(Window { plan: plan.clone(), span, is_open })
+            });
+            windows.collect()
         }
         SlicesPlan::Parent(_) => vec![base.of_parent(parent)],
         SlicesPlan::Given(parent) => vec![base.of_parent(parent)],
@@ -177,7 +181,7 @@ fn names_of<'a>(plan: &'a SlicesPlan, names: &mut BTreeSet<&'a str>) {
         SlicesPlan::List { name, values: _ } => {
             names.insert(name);
         }
-        SlicesPlan::Window(_) => names.extend(["start", "end"]),
+        SlicesPlan::Window(_) => names.extend(["start", "end", "until"]),
         SlicesPlan::Product(parts) | SlicesPlan::Union(parts) => {
             for part in parts {
                 names_of(part, names);
@@ -193,8 +197,9 @@ impl Slice {
         let window = self.window.as_ref()?;
         let (first, second) = window.span.halves(&window.plan.format)?;
         let without = self.without_window();
-        let half = |span| without.in_window(Window { plan: window.plan.clone(), span });
-        Some([half(first), half(second)])
+        let half =
+            |span, is_open| without.in_window(Window { plan: window.plan.clone(), span, is_open });
+        Some([half(first, false), half(second, window.is_open)])
     }
 
     /// The first and the last date of the slice's window, where it is one of dates.
@@ -257,7 +262,9 @@ impl Slice {
                 slice.params.extend(placed(at_end, &end));
             }
         }
+        let until = if window.is_open { Value::Null } else { end.clone() };
         slice.context.slice.insert("start".to_owned(), start);
+        slice.context.slice.insert("until".to_owned(), until);
         slice.context.slice.insert("end".to_owned(), end);
         slice.window = Some(window);
         slice
@@ -343,9 +350,9 @@ fn spans(plan: &WindowPlan, horizon: &Horizon) -> Vec<Span> {
             let date = |start: WindowStart| match start {
                 WindowStart::On(date) => date,
                 WindowStart::At(instant) => instant.with_timezone(&plan.zone).date_naive(),
-                WindowStart::Ago(back) => today - Days::new(back.num_days().unsigned_abs()),
+                WindowStart::Ago(back) => days_before(today, back),
             };
-            let ahead = today + TimeDelta::days(plan.ahead.num_days());
+            let ahead = today.checked_add_signed(plan.ahead).unwrap_or(NaiveDate::MAX);
             let last = horizon.until.map_or(ahead, date);
             let step = plan.step.map_or(i64::MAX, |it| it.num_days().max(1));
             steps_of_dates(date(from), last, step)
@@ -357,11 +364,11 @@ fn spans(plan: &WindowPlan, horizon: &Horizon) -> Vec<Span> {
             let instant = |start: WindowStart| match start {
                 WindowStart::At(instant) => instant,
                 WindowStart::On(date) => midnight(date, plan.zone),
-                WindowStart::Ago(back) => horizon.now - back,
+                WindowStart::Ago(back) => before(horizon.now, back),
             };
             // A last date is meant to be read as a whole.
-            let last = horizon.until.map_or(horizon.now + plan.ahead, |it| match it {
-                WindowStart::On(date) => midnight(date + Days::new(1), plan.zone),
+            let last = horizon.until.map_or(before(horizon.now, -plan.ahead), |it| match it {
+                WindowStart::On(date) => midnight(date.succ_opt().unwrap_or(date), plan.zone),
                 WindowStart::At(_) | WindowStart::Ago(_) => instant(it),
             });
             steps_of_instants(instant(from), last, plan.step)
@@ -377,7 +384,8 @@ fn steps_of_dates(first: NaiveDate, last: NaiveDate, step: i64) -> Vec<Span> {
             .checked_add_signed(TimeDelta::try_days(step - 1).unwrap_or(TimeDelta::MAX))
             .map_or(last, |it| it.min(last));
         spans.push(Span::Dates(start, end));
-        start = end + Days::new(1);
+        let Some(next) = end.succ_opt() else { break };
+        start = next;
     }
     spans
 }
@@ -395,6 +403,18 @@ fn steps_of_instants(
         start = end;
     }
     spans
+}
+
+/// So long before an instant, or at the end of the calendar.
+fn before(now: DateTime<Utc>, back: TimeDelta) -> DateTime<Utc> {
+    let end =
+        if back < TimeDelta::zero() { DateTime::<Utc>::MAX_UTC } else { DateTime::<Utc>::MIN_UTC };
+    now.checked_sub_signed(back).unwrap_or(end)
+}
+
+/// So many whole days before a date, or the first one of the calendar.
+fn days_before(today: NaiveDate, back: TimeDelta) -> NaiveDate {
+    today.checked_sub_days(Days::new(back.num_days().unsigned_abs())).unwrap_or(NaiveDate::MIN)
 }
 
 /// The first instant of a date; where the clock skips midnight, the first one after the gap.
@@ -418,150 +438,4 @@ fn short(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono_tz::Europe::Moscow;
-    use serde_json::json;
-
-    use super::*;
-    use crate::plan::Place;
-
-    fn date(text: &str) -> NaiveDate {
-        text.parse().unwrap()
-    }
-
-    fn instant(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    fn horizon(now: &str) -> Horizon {
-        Horizon { now: instant(now), since: None, until: None }
-    }
-
-    fn query(name: &str) -> Placement {
-        Placement { place: Place::Query, name: name.to_owned() }
-    }
-
-    fn weeks() -> SlicesPlan {
-        SlicesPlan::Window(WindowPlan {
-            from: WindowStart::Ago(TimeDelta::days(9)),
-            ahead: TimeDelta::days(3),
-            step: Some(TimeDelta::days(7)),
-            reread: None,
-            format: WindowFormat::Date,
-            zone: Moscow,
-            params: WindowParams::Bounds {
-                start: Some(query("startDate")),
-                end: Some(query("endDate")),
-            },
-        })
-    }
-
-    #[track_caller]
-    fn check(plan: &SlicesPlan, horizon: &Horizon, expected: &[&str]) -> Vec<Slice> {
-        let slices = slices(plan, horizon, &ParentValues::new());
-        let ids: Vec<&str> = slices.iter().map(|it| it.id.as_str()).collect();
-        assert_eq!(ids, expected);
-        slices
-    }
-
-    #[test]
-    fn windows_of_dates_count_from_today_in_their_zone_and_reach_ahead() {
-        // 22:30 UTC is already the next day in Moscow.
-        let expected = ["2024-07-17..2024-07-23", "2024-07-24..2024-07-29"];
-        let slices = check(&weeks(), &horizon("2024-07-25T22:30:00Z"), &expected);
-
-        assert_eq!(
-            slices[0].params,
-            [(query("startDate"), json!("2024-07-17")), (query("endDate"), json!("2024-07-23"))]
-        );
-        assert_eq!(slices[1].context.slice["end"], json!("2024-07-29"));
-    }
-
-    #[test]
-    fn since_and_until_replace_the_ends() {
-        let mut horizon = horizon("2024-07-25T10:00:00Z");
-        horizon.since = Some(WindowStart::On(date("2024-07-01")));
-        horizon.until = Some(WindowStart::On(date("2024-07-03")));
-
-        check(&weeks(), &horizon, &["2024-07-01..2024-07-03"]);
-    }
-
-    #[test]
-    fn windows_of_instants_share_their_bounds() {
-        let plan = SlicesPlan::Window(WindowPlan {
-            from: WindowStart::On(date("2024-07-24")),
-            ahead: TimeDelta::zero(),
-            step: Some(TimeDelta::days(1)),
-            reread: None,
-            format: WindowFormat::EpochMillis,
-            zone: Moscow,
-            params: WindowParams::Pair(query("interval")),
-        });
-        let expected = [
-            "2024-07-23T21:00:00Z..2024-07-24T21:00:00Z",
-            "2024-07-24T21:00:00Z..2024-07-25T10:00:00Z",
-        ];
-        let slices = check(&plan, &horizon("2024-07-25T10:00:00Z"), &expected);
-
-        assert_eq!(slices[0].params[0].1, json!("1721768400000,1721854800000"));
-    }
-
-    #[test]
-    fn a_union_of_a_product_and_a_list_has_the_slices_of_both() {
-        let list = |values: &[&str]| SlicesPlan::List {
-            name: "mode".to_owned(),
-            values: values.iter().map(|it| json!(it)).collect(),
-        };
-        let plan = SlicesPlan::Union(vec![
-            SlicesPlan::Product(vec![list(&["audit"]), weeks()]),
-            list(&["revoke-audit"]),
-        ]);
-        let expected = [
-            "mode=audit,2024-07-16..2024-07-22",
-            "mode=audit,2024-07-23..2024-07-28",
-            "mode=revoke-audit",
-        ];
-        let slices = check(&plan, &horizon("2024-07-25T10:00:00Z"), &expected);
-
-        assert!(slices[2].params.is_empty());
-        assert_eq!(slices[2].context.slice["start"], json!(null), "it has no window");
-    }
-
-    #[test]
-    fn a_window_is_split_until_the_api_cannot_say_a_shorter_one() {
-        let slice = &check(
-            &weeks(),
-            &horizon("2024-07-25T10:00:00Z"),
-            &["2024-07-16..2024-07-22", "2024-07-23..2024-07-28"],
-        )[0];
-
-        let [first, second] = slice.split().unwrap();
-
-        assert_eq!(
-            (first.id.as_str(), second.id.as_str()),
-            ("2024-07-16..2024-07-19", "2024-07-20..2024-07-22")
-        );
-        assert_eq!(
-            first.params,
-            [(query("startDate"), json!("2024-07-16")), (query("endDate"), json!("2024-07-19"))]
-        );
-        let day = first.split().unwrap()[0].split().unwrap()[0].clone();
-        assert_eq!(day.id, "2024-07-16");
-        assert_eq!(day.split(), None);
-    }
-
-    #[test]
-    fn a_slice_of_a_parent_carries_its_values() {
-        let plan = SlicesPlan::Parent(crate::plan::ParentPlan {
-            stream: "issues".parse().unwrap(),
-            bind: vec![("key".to_owned(), "key".parse().unwrap())],
-            batch: None,
-        });
-        let parent: ParentValues = [("key".to_owned(), json!("OPS-7"))].into();
-
-        let slices = slices(&plan, &horizon("2024-07-25T10:00:00Z"), &parent);
-
-        assert_eq!(slices[0].id, "OPS-7");
-        assert_eq!(slices[0].context.parent["key"], json!("OPS-7"));
-    }
-}
+mod tests;

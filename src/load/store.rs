@@ -59,6 +59,7 @@ pub fn check_file(path: &Path) -> Result<(), WriteError> {
 
 /// The directory of a file, and its name there.
 fn beside(path: &Path) -> Result<(Store, String), WriteError> {
+    let path = &followed(path).map_err(io_error("write", path))?;
     let refused = |kind| io_error("write", path)(io::Error::from(kind));
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let store = Store::existing(parent)?;
@@ -66,9 +67,22 @@ fn beside(path: &Path) -> Result<(Store, String), WriteError> {
         store.ok_or_else(|| io_error("open directory", parent)(io::ErrorKind::NotFound.into()))?;
     let name = path.file_name().and_then(|it| it.to_str());
     let name = name.ok_or_else(|| refused(io::ErrorKind::InvalidFilename))?;
-    match store.absolute(name)? {
-        it if it.is_dir() => Err(refused(io::ErrorKind::IsADirectory)),
+    match fs::metadata(store.absolute(name)?) {
+        Ok(it) if it.is_dir() => Err(refused(io::ErrorKind::IsADirectory)),
+        Ok(it) if !it.is_file() => {
+            let other = io::Error::other("it is no regular file, which another could replace");
+            Err(io_error("write", path)(other))
+        }
         _ => Ok((store, name.to_owned())),
+    }
+}
+
+/// Where a name leads through links, to what is there or may be created.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    match (found(fs::canonicalize(path))?, fs::read_link(path)) {
+        (Some(target), _) => Ok(target),
+        (None, Ok(next)) => followed(&path.parent().unwrap_or(Path::new("")).join(next)),
+        (None, Err(_)) => Ok(path.to_owned()),
     }
 }
 
@@ -416,32 +430,49 @@ impl Scratch {
     }
 }
 
-/// A file outside of any destination, which is not there under its name before it is complete.
+/// A file outside of any destination, which is not there under its name before it is complete; or a pipe
+/// or a device, which takes what it is given at once.
 #[derive(Debug)]
 pub struct NewFile {
     path: PathBuf,
-    /// The name that it has until then, in the same directory.
-    temporary: PathBuf,
+    /// The name that a file has until then, in the same directory.
+    temporary: Option<PathBuf>,
     file: File,
 }
 
 impl NewFile {
-    /// Starts the file beside its place; `id` tells it from others of the same name.
+    /// Starts the file beside its place, which is behind any links; `id` tells it from others of the same
+    /// name. Waits for the reader of a pipe.
     pub fn create(path: &Path, id: &str) -> Result<Self, WriteError> {
-        if path.is_dir() {
-            let taken = io::Error::new(ErrorKind::IsADirectory, "it is a directory");
-            return Err(io_error("create", path)(taken));
+        let target = followed(path).map_err(io_error("create", path))?;
+        match fs::metadata(path) {
+            Ok(it) if it.is_dir() => {
+                let taken = io::Error::new(ErrorKind::IsADirectory, "it is a directory");
+                return Err(io_error("create", path)(taken));
+            }
+            Ok(it) if !it.is_file() => {
+                let file = File::options().write(true).open(path);
+                let file = file.map_err(io_error("open", path))?;
+                return Ok(Self { path: path.to_owned(), temporary: None, file });
+            }
+            _ => {}
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{id}.new"));
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = target.with_file_name(format!(".{name}.{id}.new"));
         let file = File::create_new(&temporary).map_err(io_error("create", path))?;
-        Ok(Self { path: path.to_owned(), temporary, file })
+        Ok(Self { path: target, temporary: Some(temporary), file })
+    }
+
+    /// Whether somebody reads along, so that nothing can be taken back.
+    pub fn is_read_along(&self) -> bool {
+        self.temporary.is_none()
     }
 
     /// Gives the file its name, in the place of what has it now.
     pub fn publish(self) -> Result<(), WriteError> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
         self.file.sync_all().map_err(io_error("write to disk", &self.path))?;
-        fs::rename(&self.temporary, &self.path).map_err(io_error("move a file to", &self.path))
+        fs::rename(temporary, &self.path).map_err(io_error("move a file to", &self.path))
     }
 }
 
@@ -458,7 +489,7 @@ impl Write for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         // After it got its name there is none of the other name.
-        let _ = fs::remove_file(&self.temporary);
+        let _ = self.temporary.as_ref().map(fs::remove_file);
     }
 }
 

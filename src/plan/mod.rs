@@ -17,6 +17,7 @@ pub mod path;
 pub mod secret;
 pub mod stream;
 pub mod table;
+mod reads;
 mod selection;
 pub mod template;
 mod unescape;

@@ -17,6 +17,7 @@ mod bound;
 mod expect;
 mod feed;
 mod forecast;
+mod part;
 mod progress;
 mod pull;
 mod reader;
@@ -39,6 +40,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
+pub use part::{Unbounded, unbounded};
 pub use progress::{Progress, StreamProgress};
 pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
 pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, replay};

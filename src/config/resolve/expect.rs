@@ -54,10 +54,11 @@ impl Resolver<'_> {
             self.problem(at, message, None);
         }
         let at_last = format!("{at}.last");
+        let problems = self.problems.len();
         let span = self.span(&at_last, last.as_ref());
         let whole = span.num_seconds() % 86_400 == 0 && (1..=MAX_DAYS).contains(&span.num_days());
         // A text that is no length of time at all has been complained about.
-        if let Some(text) = last.filter(|_| !whole && !span.is_zero()) {
+        if let Some(text) = last.filter(|_| !whole && self.problems.len() == problems) {
             let message = format!("`{text}` is no number of days from `1d` to `{MAX_DAYS}d`");
             self.problem(at_last, message, None);
         }

@@ -46,7 +46,7 @@ impl Resolver<'_> {
                 Some(SlicesPlan::List { name: r#as.clone(), values: values.collect() })
             }
             SlicesSpec::Window(window) => {
-                scope.slice.extend(["start".to_owned(), "end".to_owned()]);
+                scope.slice.extend(["start", "end", "until"].map(str::to_owned));
                 self.window(&format!("{at}.window"), window).map(SlicesPlan::Window)
             }
             SlicesSpec::Parent(parent) => {
@@ -189,7 +189,7 @@ impl Resolver<'_> {
             let start = value::parse_start(&text);
             if start.is_none() {
                 let message = format!(
-                    "`{text}` is not a start: write a date (`2024-07-25`), an instant with its zone, or a length of time back from now (`90d`)"
+                    "`{text}` is not a start: write a date (`2024-07-25`), an instant with its zone, or a length of time back from now (`90d`), between 1900 and 2200"
                 );
                 self.problem(path, message, None);
             }

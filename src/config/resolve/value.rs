@@ -1,6 +1,8 @@
 //! Values inside the file: lengths of time, zones, numbers, statuses, bodies.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 
@@ -14,30 +16,39 @@ use crate::{
     plan::{BodyPlan, JsonPath, StatusRange, Template, WindowStart},
 };
 
-/// A length of time such as `3d`, `12h`, `30m`, `45s` or `2w`.
+/// The longest length of time; no clock leaves its calendar by it.
+const LONGEST: TimeDelta = TimeDelta::days(100 * 365);
+
+/// The years in which a window can start or end; outside of them there are no work records.
+const YEARS: RangeInclusive<i32> = 1900..=2200;
+
+/// A length of time such as `3d`, `12h`, `30m`, `45s` or `2w`, of 100 years at most.
 pub(super) fn parse_span(text: &str) -> Option<TimeDelta> {
     let text = text.trim();
     let digits = text.find(|it: char| !it.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: i64 = number.parse().ok()?;
-    match unit.trim() {
+    let span = match unit.trim() {
         "s" => TimeDelta::try_seconds(number),
         "m" | "min" => TimeDelta::try_minutes(number),
         "h" => TimeDelta::try_hours(number),
         "d" => TimeDelta::try_days(number),
         "w" => TimeDelta::try_weeks(number),
         _ => None,
-    }
+    };
+    span.filter(|it| *it <= LONGEST)
 }
 
-/// Where windows start: `2024-07-25`, an RFC 3339 instant, or `90d` back from now.
+/// Where windows start: `2024-07-25`, an RFC 3339 instant, or `90d` back from now; in the years from
+/// 1900 to 2200.
 pub(crate) fn parse_start(text: &str) -> Option<WindowStart> {
     let text = text.trim();
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(WindowStart::On(date));
+        return YEARS.contains(&date.year()).then_some(WindowStart::On(date));
     }
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
-        return Some(WindowStart::At(instant.with_timezone(&Utc)));
+        let instant = instant.with_timezone(&Utc);
+        return YEARS.contains(&instant.year()).then_some(WindowStart::At(instant));
     }
     parse_span(text).map(WindowStart::Ago)
 }
@@ -61,7 +72,7 @@ impl Resolver<'_> {
     pub(super) fn span(&mut self, path: &str, text: Option<&String>) -> TimeDelta {
         let Some(text) = text else { return TimeDelta::zero() };
         parse_span(text).unwrap_or_else(|| {
-            let message = format!("`{text}` is not a length of time: write a number and `s`, `m`, `h`, `d` or `w`, such as `3d`");
+            let message = format!("`{text}` is not a length of time: write a number and `s`, `m`, `h`, `d` or `w`, such as `3d`, of 36500d at most");
             self.problem(path, message, None);
             TimeDelta::zero()
         })
@@ -171,7 +182,10 @@ mod tests {
         assert_eq!(parse_span("3d"), Some(TimeDelta::days(3)));
         assert_eq!(parse_span(" 30 m"), Some(TimeDelta::minutes(30)));
         assert_eq!(parse_span("2w"), Some(TimeDelta::days(14)));
-        for wrong in ["", "3", "d", "3y", "-3d", "3.5d", "99999999999999999999d"] {
+        assert_eq!(parse_span("36500d"), Some(TimeDelta::days(36_500)));
+        for wrong in
+            ["", "3", "d", "3y", "-3d", "3.5d", "99999999999999999999d", "99999999d", "36501d"]
+        {
             assert_eq!(parse_span(wrong), None, "{wrong}");
         }
     }
@@ -184,7 +198,10 @@ mod tests {
         assert_eq!(parse_start("2024-07-25"), Some(WindowStart::On(date)));
         assert_eq!(parse_start("2024-07-25T10:00:00+03:00"), Some(WindowStart::At(instant)));
         assert_eq!(parse_start("90d"), Some(WindowStart::Ago(TimeDelta::days(90))));
-        assert_eq!(parse_start("yesterday"), None);
+        for wrong in ["yesterday", "99999999d", "9999-12-31", "1899-12-31", "2201-01-01T00:00:00Z"]
+        {
+            assert_eq!(parse_start(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -221,7 +221,8 @@ pub(in crate::config) struct WindowSpec {
     pub(in crate::config) param: Option<String>,
     /// The parameter with the start; `{{ slice.start }}` is there for templates too.
     pub(in crate::config) start_param: Option<String>,
-    /// The parameter with the end; `{{ slice.end }}` is there for templates too.
+    /// The parameter with the end; `{{ slice.end }}` is there for templates too, and `{{ slice.until }}`, which is
+    /// nothing where the window ends at the clock of the run because no `--until` says otherwise.
     pub(in crate::config) end_param: Option<String>,
 }
 
