@@ -230,8 +230,9 @@ pub struct JobArgs {
     /// Write every file anew, so that all of them have the columns of the pipeline as it is now.
     #[arg(long, help_heading = WRITTEN)]
     pub rewrite: bool,
-    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Where the files go, instead of where the pipeline says.
     #[arg(long, value_name = "DIR", help_heading = WRITTEN)]
@@ -275,8 +276,9 @@ pub struct PullArgs {
     /// End windows here: a date (which is still read), an instant, or a length of time back.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }
 
@@ -311,8 +313,9 @@ pub struct PreviewArgs {
     /// End windows here: a date (which is still read), an instant, or a length of time back.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }
 
@@ -349,7 +352,7 @@ pub struct DatasetArgs {
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Print one JSON object a pipeline, each on a line.
     #[arg(long)]
@@ -363,7 +366,7 @@ pub struct CheckArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
     /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Check the files alone: variables without a value are no mistake.
     #[arg(long)]
@@ -382,8 +385,9 @@ pub struct InferArgs {
     /// Saved responses of the stream, as JSON, instead; `-` is the standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "pipeline", num_args = 1..)]
     pub from: Vec<PathBuf>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// What is not to be guessed.
     #[command(flatten)]
@@ -489,9 +493,17 @@ fn command_name(text: &str) -> Result<String, String> {
     Err(format!("there are `{}`", known.join("`, `")))
 }
 
+/// The value of a variable, from the environment where only its name is typed: other users of the
+/// machine see command lines, and no value may have to be quoted.
 fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
+    if let Some((name, value)) = text.split_once('=') {
+        return Ok((name.to_owned(), value.to_owned()));
+    }
+    let env = format!("TRACKLAKE_VAR_{text}");
+    match std::env::var(&env) {
+        Ok(value) => Ok((text.to_owned(), value)),
+        Err(_) => Err(format!("expected NAME=VALUE, or a value in the environment as {env}")),
+    }
 }
 
 #[cfg(test)]
