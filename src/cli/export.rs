@@ -13,7 +13,7 @@ use super::{
     clock, find, inputs, load,
     metrics::{self, Ended},
     progress::{self, Bars},
-    report, runtime,
+    read, report, runtime,
 };
 use crate::{
     config,
@@ -72,9 +72,12 @@ fn pipeline_name(typed: &str, global: &GlobalArgs) -> String {
 pub(super) fn plan(
     args: &PlanArgs,
     global: &GlobalArgs,
-    stdout: &mut dyn Write,
+    stdout: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let PlanArgs { job, fetch } = args;
+    let PlanArgs { job, fetch, slices } = args;
+    if let Some(stream) = slices {
+        return read::slices(job, stream, global, stdout);
+    }
     if *fetch {
         export_all(job, Purpose::Rehearse, global, stdout, &mut Vec::new())
     } else {

@@ -12,6 +12,7 @@ mod preview;
 mod progress;
 mod pull;
 mod quarantine;
+mod read;
 pub mod report;
 mod sample;
 mod simulate;
@@ -57,6 +58,7 @@ pub fn run(args: Args, stdout: &mut (dyn Write + Send)) -> Result<u8, Error> {
         Command::Demo(args) => demo::demo(&args, &global, stdout),
         Command::Run(args) => export::run(&args, &global, stdout),
         Command::Pull(args) => pull::pull(&args, &global, stdout),
+        Command::Read(args) => read::read(&args, &global, stdout),
         Command::Preview(args) => preview::preview(&args, &global, stdout),
         Command::Plan(args) => export::plan(&args, &global, stdout),
         Command::Status(args) => status::status(&args, &global, stdout),

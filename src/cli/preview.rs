@@ -49,6 +49,7 @@ pub(super) fn preview(
 ) -> Result<u8, Error> {
     let plan = load(&args.pipeline, global, &inputs().set(args.set.clone()))?;
     let options = PullOptions {
+        slices: None,
         now: clock(global),
         since: when("--since", args.since.as_ref())?,
         until: when("--until", args.until.as_ref())?,

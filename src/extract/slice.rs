@@ -29,6 +29,8 @@ pub struct Slice {
     pub context: SliceContext,
     /// Parameters that the slice itself puts into each request.
     pub params: Vec<(Placement, Value)>,
+    /// Rows whose cursor is at or after this are left out: another slice has them.
+    pub before: Option<DateTime<Utc>>,
     window: Option<Window>,
     pub(super) lineage: Lineage,
 }
@@ -55,7 +57,7 @@ struct Window {
 
 /// The bounds of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Span {
+pub(super) enum Span {
     /// Both dates are in it.
     Dates(NaiveDate, NaiveDate),
     /// The two instants are shared with the neighbours, because APIs differ in whether a bound is
@@ -119,6 +121,7 @@ pub fn slices(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues) -> Ve
         id: String::new(),
         context: SliceContext::default(),
         params: Vec::new(),
+        before: None,
         window: None,
         lineage: Lineage::default(),
     };
@@ -203,6 +206,10 @@ impl Slice {
             Span::Dates(first, last) => Some((first, last)),
             Span::Instants(..) => None,
         }
+    }
+
+    pub(super) fn span(&self) -> Option<Span> {
+        self.window.as_ref().map(|it| it.span)
     }
 
     /// Where the slice's window starts.
