@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import tracklake
+import tracklake.spark
+from pyspark.sql import SparkSession
 from tracklake._child import find
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +82,36 @@ def one_simulator() -> Iterator[Simulator]:
     simulator = Simulator(issues=40)
     yield simulator
     simulator.stop()
+
+
+@pytest.fixture(scope="session")
+def dataset(one_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``run`` makes of all streams."""
+    output = tmp_path_factory.mktemp("output")
+    env = {**one_simulator.env, "TRACKLAKE_NOW": NOW}
+    for pipeline in sorted({pipeline for pipeline, _ in STREAMS}):
+        report = tracklake.run(pipeline, output=output, formats=["parquet"], env=env)
+        assert report["exit_code"] == 0
+    return output
+
+
+def spark_session(simulator: Simulator, master: str, **conf: object) -> SparkSession:
+    """A session of a master, with the data source."""
+    # The first session's JVM hands its environment to the workers that it starts.
+    os.environ.update(simulator.env, TRACKLAKE_NOW=NOW, SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable)
+    builder = SparkSession.builder.master(master)
+    for name, value in {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.ui.enabled": "false",
+        **{name.replace("__", "."): value for name, value in conf.items()},
+    }.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    tracklake.spark.register(session)
+    return session
 
 
 @pytest.fixture

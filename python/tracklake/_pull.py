@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -51,11 +51,11 @@ def pull(
     assignments, values = variables(set)
     command = [find(binary), "pull", "--format=arrow", "--output=-", *options, *assignments]
     child = Child([*command, "--", os.fspath(pipeline), stream], {**(env or {}), **values})
-    return reader(child)
+    return reader(child, lambda warning: warnings.warn(warning, stacklevel=2))
 
 
-def reader(child: Child) -> pa.RecordBatchReader:
-    """The Arrow stream on the stdout of a child."""
+def reader(child: Child, on_partial: Callable[[Warning], None]) -> pa.RecordBatchReader:
+    """The Arrow stream on the stdout of a child; a missing part is told at its end."""
     try:
         rows = pa.ipc.open_stream(child.stdout)
     except (pa.ArrowException, OSError):
@@ -64,10 +64,12 @@ def reader(child: Child) -> pa.RecordBatchReader:
         if exit_code == 0:
             raise
         raise _errors.error(exit_code, stderr) from None
-    return pa.RecordBatchReader.from_batches(rows.schema, _batches(child, rows))
+    return pa.RecordBatchReader.from_batches(rows.schema, _batches(child, rows, on_partial))
 
 
-def _batches(child: Child, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+def _batches(
+    child: Child, rows: pa.RecordBatchReader, on_partial: Callable[[Warning], None]
+) -> Iterator[pa.RecordBatch]:
     # An Arrow stream may also end where a pipe does: only the exit code tells that it is whole.
     broken = None
     try:
@@ -79,7 +81,7 @@ def _batches(child: Child, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatc
     finally:
         child.close()
     if exit_code == _errors.PARTIAL and broken is None:
-        warnings.warn(_errors.partial(stderr), stacklevel=2)
+        on_partial(_errors.partial(stderr))
     elif exit_code != 0:
         raise _errors.error(exit_code, stderr) from broken
     elif broken is not None:
