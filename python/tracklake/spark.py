@@ -63,7 +63,10 @@ _OPTIONS = {
 
 def register(spark: SparkSession) -> None:
     """Registers the data source, with as many tasks at once as the cluster has slots by default."""
-    slots = spark.sparkContext.defaultParallelism
+    try:
+        slots = spark.sparkContext.defaultParallelism
+    except AttributeError:  # A client of Spark Connect does not see the cluster.
+        slots = TracklakeDataSource.parallelism
     # Under the same name, so that Spark pickles the class with its value.
     source = type("TracklakeDataSource", (TracklakeDataSource,), {"parallelism": slots})
     spark.dataSource.register(source)
