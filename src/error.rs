@@ -337,6 +337,30 @@ pub enum Error {
         /// Those that it has.
         known: Vec<String>,
     },
+    /// Slices are not those of the stream.
+    #[error("stream `{stream}` has no slice {slice}")]
+    UnknownSlice {
+        /// The stream.
+        stream: Name,
+        /// The first of them, as given.
+        slice: String,
+    },
+    /// Slices were planned with another pipeline file, other variables or another program.
+    #[error(
+        "stream `{stream}`: the pipeline file, its variables or the program are not those that the slices were planned with"
+    )]
+    OtherPlan {
+        /// The stream.
+        stream: Name,
+    },
+    /// A list of slices cannot be read.
+    #[error("cannot read the slices in `{}`", path.display())]
+    ReadSlices {
+        /// The file; `-` is the standard input.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The rows of a pull could not be written.
     #[error("the rows cannot be written to `{}`", path.display())]
     Rows {
@@ -423,6 +447,8 @@ impl Error {
             Self::Infer(InferError::NoArray { known, .. }) if !known.is_empty() => Some(format!("there are `{}`", known.join("`, `"))),
             Self::Infer(InferError::NoRecords { .. } | InferError::NoFields) => Some("save a page that has records, and say where with `--records` if they are not in an array".into()),
             Self::Infer(_) => Some("leave the option out to see what is found".into()),
+            Self::UnknownSlice { stream, .. } => Some(format!("`tracklake plan` with `--slices {stream}` prints those that it has")),
+            Self::OtherPlan { .. } => Some("give every process the same pipeline file, the same variables and the same version of tracklake".into()),
             Self::PipelineExists { .. } => Some("choose another name, or replace it with `--force`".into()),
             Self::Interrupted => Some("run again to export the rest".into()),
             Self::NotStarted { .. } => Some("give the command these pipelines again".into()),
@@ -439,6 +465,7 @@ impl Error {
             | Self::Listen { .. }
             | Self::RehearsalInterrupted
             | Self::PullInterrupted
+            | Self::ReadSlices { .. }
             | Self::Rows { .. }
             | Self::Output(_) => None,
         }
@@ -452,11 +479,14 @@ impl Error {
             | Self::EmptyPart { .. }
             | Self::NamedTwice { .. }
             | Self::ReadSample { .. }
+            | Self::ReadSlices { .. }
             | Self::SampleOfChild { .. } => 2,
             Self::Config(_)
             | Self::UnknownPipeline { .. }
             | Self::UnknownStream { .. }
             | Self::UnknownColumn { .. }
+            | Self::UnknownSlice { .. }
+            | Self::OtherPlan { .. }
             | Self::NoDestination { .. }
             | Self::OtherSelection { .. }
             | Self::PipelineExists { .. } => 3,

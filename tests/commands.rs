@@ -16,7 +16,7 @@ const STARTS: [&str; 3] = ["tracklake ", "cargo run --release -- ", "cargo run -
 
 #[test]
 fn every_mentioned_command_exists() {
-    let pages = ["README.md", "CHANGELOG.md", "docs/operations.md"];
+    let pages = ["README.md", "CHANGELOG.md", "docs/operations.md", "docs/spark.md"];
     let mut places: Vec<PathBuf> = pages.map(PathBuf::from).into();
     rust_files(Path::new("src"), &mut places);
     let mut n_readme = 0;

@@ -110,6 +110,48 @@ fn the_worklog_of_one_issue_is_one_chain_of_requests() {
 }
 
 #[test]
+fn a_variable_that_is_only_named_has_its_value_in_the_environment() {
+    let server = Server::start(worklogs(1));
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["pull", "yandex_tracker", "worklogs", "--set", "issue", "--columns", "id"];
+    let mut env = tracker_env(&server);
+
+    let unset = pull_with(dir.path(), &args, &env);
+    env.push(("TRACKLAKE_VAR_issue", "TEST-324".to_owned()));
+    let ended = pull_with(dir.path(), &args, &env);
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "id\n1\n"), "{ended:?}");
+    assert_eq!(unset.code, Some(2));
+    let said = "expected NAME=VALUE, or a value in the environment as TRACKLAKE_VAR_issue";
+    assert!(unset.stderr.contains(said), "{unset:?}");
+}
+
+#[test]
+fn an_arrow_stream_begins_before_the_first_answer() {
+    let (asked, answer) = std::sync::mpsc::channel::<()>();
+    let answer = std::sync::Mutex::new(answer);
+    let server = Server::start(move |request| {
+        // Until the schema has come.
+        let _ = answer.lock().unwrap().recv();
+        worklogs(0)(request)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["pull", "yandex_tracker", "worklogs", "--set", "issue=TEST-324", "--format", "arrow"];
+    let url = server.url();
+    let env = [TRACKER, &[("YANDEX_TRACKER_URL", url.as_str())]].concat();
+    let mut child = command(dir.path(), &args, &env).spawn().unwrap();
+
+    let rows =
+        arrow::ipc::reader::StreamReader::try_new(child.stdout.take().unwrap(), None).unwrap();
+    assert_eq!(rows.schema().field(0).name(), "id");
+    drop(asked);
+
+    assert_eq!(rows.count(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn an_issue_that_is_not_there_is_an_error() {
     let server = Server::start(worklogs(1));
     let dir = tempfile::tempdir().unwrap();

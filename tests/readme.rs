@@ -100,6 +100,7 @@ fn the_example_pipeline_is_that_of_the_console_sessions() {
         "list.in/mine/acme_time.yaml",
         "run.in/pipelines/acme_time.yaml",
         "pull.in/pipelines/acme_time.yaml",
+        "read.in/pipelines/acme_time.yaml",
     ] {
         let kept = fs::read_to_string(format!("tests/cases/{file}")).unwrap();
 

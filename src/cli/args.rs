@@ -93,6 +93,13 @@ pub enum Command {
         after_help = "Examples:\n  tracklake pull yandex_tracker worklogs --set issue=TEST-324 -o worklogs.csv"
     )]
     Pull(PullArgs),
+    /// Write the rows of given slices of one stream, for programs that spread them over machines.
+    ///
+    /// The slices are those of `plan --slices`. Otherwise as `pull`: takes no state and no lock, and exits
+    /// with 7 where records do not fit, after the rows of all others.
+    #[command(after_help = r#"Examples:
+  tracklake read acme_time entries --slice '{"dates":["2024-07-18","2024-07-24"]}' -o part.arrow"#)]
+    Read(ReadArgs),
     /// Show the first rows of streams with their types, what does not fit, and the request.
     ///
     /// Asks for no more pages than it needs, and changes nothing.
@@ -240,6 +247,14 @@ pub struct PlanArgs {
     /// Ask the source as a run would, and say which partitions would change; publishes nothing.
     #[arg(long)]
     pub fetch: bool,
+    /// Print the slices of this stream as JSON instead, for `read`: asks the source for its parents,
+    /// and looks at no state.
+    #[arg(
+        long,
+        value_name = "STREAM",
+        conflicts_with_all = ["fetch", "streams", "full_refresh", "rewrite", "output", "formats"]
+    )]
+    pub slices: Option<String>,
 }
 
 /// What `run` reads and writes, and what `plan` looks at.
@@ -266,8 +281,9 @@ pub struct JobArgs {
     /// Write every file anew, so that all of them have the columns of the pipeline as it is now.
     #[arg(long, help_heading = WRITTEN)]
     pub rewrite: bool,
-    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Where the files go, instead of where the pipeline says.
     #[arg(long, value_name = "DIR", help_heading = WRITTEN)]
@@ -293,15 +309,9 @@ pub struct PullArgs {
     /// The stream whose rows are wanted. Its parents are read, too.
     #[arg(value_name = "STREAM")]
     pub stream: String,
-    /// Where the rows go: `-` for stdout, or a file, which is there only once it is complete.
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
-    /// How the rows are written. Default: as the file's name ends, and CSV on stdout.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<RowFormatArg>,
-    /// Write only these columns, in this order, separated by commas.
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    pub columns: Vec<String>,
+    /// Where and how.
+    #[command(flatten)]
+    pub rows: RowsArgs,
     /// Write so many rows and ask for no more.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
@@ -313,12 +323,59 @@ pub struct PullArgs {
     /// what it does not bound.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }
 
-/// How `pull` writes rows.
+/// Where and how `pull` and `read` write rows.
+#[derive(Debug, ClapArgs)]
+pub struct RowsArgs {
+    /// Where the rows go: `-` for stdout, or a file, which is there only once it is complete.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+    /// How the rows are written. Default: as the file's name ends, and CSV on stdout.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<RowFormatArg>,
+    /// Write only these columns, in this order, separated by commas.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub columns: Vec<String>,
+}
+
+/// Arguments of `read`.
+#[derive(Debug, ClapArgs)]
+pub struct ReadArgs {
+    /// A pipeline file, or the name of a pipeline.
+    #[arg(value_name = "FILE|NAME")]
+    pub pipeline: String,
+    /// The stream whose rows are wanted.
+    #[arg(value_name = "STREAM")]
+    pub stream: String,
+    /// Read this slice, as `plan --slices` prints it; may be repeated.
+    #[arg(long = "slice", value_name = "JSON")]
+    pub slices: Vec<String>,
+    /// Read the slices of this file, one on a line; `-` is the standard input.
+    #[arg(long = "slices", value_name = "FILE", required_unless_present = "slices")]
+    pub file: Option<PathBuf>,
+    /// Refuse where the pipeline file, its variables or the program are not those of this `plan` of
+    /// `plan --slices`.
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<String>,
+    /// Take one part of the pipeline's limits of rate and concurrency, because so many processes read
+    /// at the same time.
+    #[arg(long, value_name = "1/N", value_parser = share)]
+    pub share: Option<u32>,
+    /// Where and how.
+    #[command(flatten)]
+    pub rows: RowsArgs,
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+/// How `pull` and `read` write rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RowFormatArg {
     /// RFC 4180 text with a header.
@@ -351,8 +408,9 @@ pub struct PreviewArgs {
     /// what it does not bound.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
 }
 
@@ -439,7 +497,7 @@ pub struct DatasetArgs {
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Print one JSON object a pipeline, each on a line.
     #[arg(long)]
@@ -482,7 +540,7 @@ pub struct CheckArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
     /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Check the files alone: variables without a value are no mistake.
     #[arg(long)]
@@ -501,8 +559,9 @@ pub struct InferArgs {
     /// Saved responses of the stream, as JSON, instead; `-` is the standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "pipeline", num_args = 1..)]
     pub from: Vec<PathBuf>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
+    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
+    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// What is not to be guessed.
     #[command(flatten)]
@@ -608,9 +667,23 @@ fn command_name(text: &str) -> Result<String, String> {
     Err(format!("there are `{}`", known.join("`, `")))
 }
 
+/// The number of processes that share limits.
+fn share(text: &str) -> Result<u32, String> {
+    let parts = text.strip_prefix("1/").and_then(|it| it.parse().ok());
+    parts.filter(|it| *it > 0).ok_or_else(|| "expected one part in so many, such as 1/4".to_owned())
+}
+
+/// The value of a variable, from the environment where only its name is typed: other users of the
+/// machine see command lines, and no value may have to be quoted.
 fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
+    if let Some((name, value)) = text.split_once('=') {
+        return Ok((name.to_owned(), value.to_owned()));
+    }
+    let env = format!("TRACKLAKE_VAR_{text}");
+    match std::env::var(&env) {
+        Ok(value) => Ok((text.to_owned(), value)),
+        Err(_) => Err(format!("expected NAME=VALUE, or a value in the environment as {env}")),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     metrics::{self, Ended},
     part::Part,
     progress::{self, Bars},
-    report, reporting, runtime,
+    read, report, reporting, runtime,
 };
 use crate::{
     config::{self, Unset},
@@ -106,9 +106,12 @@ fn pipeline_name(typed: &str, global: &GlobalArgs) -> String {
 pub(super) fn plan(
     args: &PlanArgs,
     global: &GlobalArgs,
-    stdout: &mut dyn Write,
+    stdout: &mut (dyn Write + Send),
 ) -> Result<u8, Error> {
-    let PlanArgs { job, fetch } = args;
+    let PlanArgs { job, fetch, slices } = args;
+    if let Some(stream) = slices {
+        return read::slices(job, stream, global, stdout);
+    }
     if *fetch {
         export_all(job, Purpose::Rehearse, global, stdout, &mut Vec::new())
     } else {

@@ -15,6 +15,7 @@ mod preview;
 mod progress;
 mod pull;
 mod quarantine;
+mod read;
 pub mod report;
 mod reporting;
 mod sample;
@@ -84,6 +85,7 @@ fn dispatch(
         Command::Demo(args) => demo::demo(&args, global, stdout),
         Command::Run(args) => export::run(&args, global, stdout),
         Command::Pull(args) => pull::pull(&args, global, stdout),
+        Command::Read(args) => read::read(&args, global, stdout),
         Command::Preview(args) => preview::preview(&args, global, stdout),
         Command::Plan(args) => export::plan(&args, global, stdout),
         Command::Status(args) => status::status(&args, global, stdout),

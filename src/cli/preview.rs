@@ -57,7 +57,7 @@ pub(super) fn preview(
     let now = clock(global);
     let part = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
     let Part { since, until } = part;
-    let options = PullOptions { now, since, until, enough: Some(args.limit) };
+    let options = PullOptions { now, since, until, enough: Some(args.limit), slices: None };
     let streams = match &args.stream {
         Some(name) => vec![stream(&plan, name)?],
         None => plan.streams.iter().collect(),

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Stops,
-    args::{GlobalArgs, PullArgs, RowFormatArg},
+    args::{GlobalArgs, PullArgs, RowFormatArg, RowsArgs},
     clock,
     export::{bars, run_id, stream},
     inputs, load, logs,
@@ -45,16 +45,28 @@ pub(super) fn pull(
     let now = clock(global);
     let part = Part::of(args.since.as_ref(), args.until.as_ref(), now)?;
     let Part { since, until } = part;
-    let options = PullOptions { now, since, until, enough: args.limit };
+    let options = PullOptions { now, since, until, enough: args.limit, slices: None };
+    logs::notes(global, part.notes(&plan, &[stream], now));
+    write(&plan, stream, &options, &args.rows, global, stdout)
+}
+
+/// Reads rows and writes them where and as they are wanted; gives the exit code.
+pub(super) fn write(
+    plan: &Plan,
+    stream: &StreamPlan,
+    options: &PullOptions,
+    args: &RowsArgs,
+    global: &GlobalArgs,
+    stdout: &mut (dyn Write + Send),
+) -> Result<u8, Error> {
     let target = Target {
-        plan: &plan,
+        plan,
         stream,
         columns: projection(stream, &args.columns)?,
-        format: format(&plan, args)?,
-        options: &options,
+        format: format(plan, args)?,
+        options,
         global,
     };
-    logs::notes(global, part.notes(&plan, &[stream], now));
     let (tally, report) = if args.output == Path::new("-") {
         let failed = |source| match source {
             RowsError::Io(source) => Error::Output(source),
@@ -103,7 +115,7 @@ fn projection(stream: &StreamPlan, wanted: &[String]) -> Result<Vec<usize>, Erro
 }
 
 /// The format that is asked for, or that the file's name says.
-fn format(plan: &Plan, args: &PullArgs) -> Result<RowFormat, Error> {
+fn format(plan: &Plan, args: &RowsArgs) -> Result<RowFormat, Error> {
     let by_name = || match args.output.extension().and_then(|it| it.to_str()) {
         Some("csv") => Some(RowFormatArg::Csv),
         Some("jsonl" | "ndjson") => Some(RowFormatArg::Jsonl),
@@ -311,8 +323,8 @@ pub(super) fn reading<T>(
 ) -> Result<(PullReport, T), Error> {
     let runtime = runtime()?;
     let stops = Stops::listen(&runtime);
-    let chosen = run::selected(plan, std::slice::from_ref(&stream.name));
-    let progress = Progress::new(chosen.iter().map(|(stream, _)| &stream.name));
+    let chosen = run::pulled(plan, &stream.name, options);
+    let progress = Progress::new(chosen.iter().map(|it| &it.name));
     let _inside = runtime.enter();
     let (pull, pages) = run::pull(plan, &stream.name, options, &progress)?;
     std::thread::scope(|scope| {

@@ -191,6 +191,7 @@ mod tests {
             max_requests,
             deadline: None,
             rate_headers: None,
+            is_shared: false,
         };
         Budget::new(&limits, Duration::ZERO)
     }

@@ -238,6 +238,7 @@ mod tests {
             max_requests,
             deadline: deadline.map(Duration::from_secs),
             rate_headers: None,
+            is_shared: false,
         };
         Budget::new(&limits, Duration::from_mins(2))
     }

@@ -16,6 +16,7 @@
 //! The module reads a body only through the [`PageReader`] that it is given, so that each body is
 //! parsed once. It does not know columns, files or cursors.
 
+mod address;
 mod ahead;
 mod auth;
 mod budget;
@@ -44,6 +45,7 @@ use std::{
 use bytes::Bytes;
 use tracing::{debug, warn};
 
+pub use address::{SliceAddress, part};
 pub use auth::{InvalidCredential, LogInError};
 pub use budget::{Exhausted, Moment};
 pub use counters::{Counters, Latencies, Retry, SliceCost, SliceCounters, Stopwatch, Threads};

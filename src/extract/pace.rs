@@ -74,9 +74,12 @@ impl Pace {
         let most = limits.max_in_flight.max(1);
         #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
         let window = most as f64;
+        let gap = Duration::from_secs_f64(1.0 / limits.requests_per_second);
+        // The process before this one may just have sent its last request.
+        let next_start = Instant::now() + if limits.is_shared { gap } else { Duration::ZERO };
         Self {
             state: Mutex::new(State {
-                next_start: Instant::now(),
+                next_start,
                 held_until: Instant::now(),
                 in_flight: 0,
                 turns: 0,
@@ -84,7 +87,7 @@ impl Pace {
                 window,
             }),
             freed: Notify::new(),
-            gap: Duration::from_secs_f64(1.0 / limits.requests_per_second),
+            gap,
             most,
         }
     }
@@ -202,6 +205,34 @@ mod tests {
             max_requests: None,
             deadline: None,
             rate_headers: None,
+            is_shared: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_among_others_begins_after_its_own_distance() {
+        let pace = Pace::new(&limits(10.0, 8).share(4));
+        let start = Instant::now();
+
+        drop(pace.turn().await);
+        drop(pace.turn().await);
+
+        // Two in each second, which is four times two of ten.
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn parts_of_limits_are_together_no_more_than_the_whole() {
+        for (rate, at_once, parts, expected) in [
+            (10.0, 8, 1, (10.0, 8)),
+            (10.0, 8, 4, (2.0, 2)),
+            (10.0, 8, 3, (3.0, 2)),
+            (2.5, 1, 2, (1.0, 1)),
+            (1.0, 1, 2, (0.5, 1)),
+        ] {
+            let share = limits(rate, at_once).share(parts);
+            let found = (share.requests_per_second, share.max_in_flight);
+            assert_eq!(found, expected, "{rate} {at_once} by {parts}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Slice {
     pub context: SliceContext,
     /// Parameters that the slice itself puts into each request.
     pub params: Vec<(Placement, Value)>,
+    /// Rows whose cursor is at or after this are left out: another slice has them.
+    pub before: Option<DateTime<Utc>>,
     window: Option<Window>,
     pub(super) lineage: Lineage,
 }
@@ -57,7 +59,7 @@ struct Window {
 
 /// The bounds of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Span {
+pub(super) enum Span {
     /// Both dates are in it.
     Dates(NaiveDate, NaiveDate),
     /// The two instants are shared with the neighbours, because APIs differ in whether a bound is
@@ -121,6 +123,7 @@ pub fn slices(plan: &SlicesPlan, horizon: &Horizon, parent: &ParentValues) -> Ve
         id: String::new(),
         context: SliceContext::default(),
         params: Vec::new(),
+        before: None,
         window: None,
         lineage: Lineage::default(),
     };
@@ -202,12 +205,27 @@ impl Slice {
         Some([half(first, false), half(second, window.is_open)])
     }
 
+    /// Whether the slice's window ends at the clock because nobody says where.
+    pub(super) fn is_open(&self) -> bool {
+        self.window.as_ref().is_some_and(|it| it.is_open)
+    }
+
+    /// The slice with a window that ends at the clock of whoever planned it.
+    pub(super) fn opened(self) -> Self {
+        let Some(window) = self.window.clone() else { return self };
+        self.without_window().in_window(Window { is_open: true, ..window })
+    }
+
     /// The first and the last date of the slice's window, where it is one of dates.
     pub fn dates(&self) -> Option<(NaiveDate, NaiveDate)> {
         match self.window.as_ref()?.span {
             Span::Dates(first, last) => Some((first, last)),
             Span::Instants(..) => None,
         }
+    }
+
+    pub(super) fn span(&self) -> Option<Span> {
+        self.window.as_ref().map(|it| it.span)
     }
 
     /// Where the slice's window starts.

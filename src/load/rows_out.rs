@@ -106,7 +106,10 @@ impl<W: Write + Send> RowsOut<W> {
             }
             RowFormat::Arrow => {
                 let out = BufWriter::new(out);
-                Encoder::Arrow(Box::new(StreamWriter::try_new(out, schema)?))
+                let mut writer = StreamWriter::try_new(out, schema)?;
+                // Who takes the rows can begin with the schema, before anything has come.
+                writer.flush()?;
+                Encoder::Arrow(Box::new(writer))
             }
         };
         Ok(Self { encoder, piece })

@@ -114,9 +114,29 @@ pub struct Limits {
     pub deadline: Option<Duration>,
     /// Where responses say what is left of the server's own limit.
     pub rate_headers: Option<RateHeaders>,
+    /// Whether other processes ask at the same time, so that not even the first request is free.
+    pub is_shared: bool,
 }
 
 impl Limits {
+    /// One of `parts` equal parts, for processes that ask at the same time: together they do not
+    /// exceed the whole where there are no more of them than requests in a second and at once.
+    #[must_use]
+    pub fn share(self, parts: u32) -> Self {
+        let parts = parts.max(1);
+        let each = self.requests_per_second / f64::from(parts);
+        let share = |it: u64| (it / u64::from(parts)).max(1);
+        let max_in_flight = usize::try_from(share(self.max_in_flight as u64));
+        Self {
+            // Of two and a half in each second, three would fall into some.
+            requests_per_second: if each < 1.0 { each } else { each.floor() },
+            max_in_flight: max_in_flight.unwrap_or(1),
+            max_requests: self.max_requests.map(share),
+            is_shared: self.is_shared || parts > 1,
+            ..self
+        }
+    }
+
     /// Whether a run may be ended by what it has asked already.
     pub fn has_budget(&self) -> bool {
         self.max_requests.is_some() || self.deadline.is_some()

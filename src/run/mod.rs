@@ -17,6 +17,7 @@ mod bound;
 mod expect;
 mod feed;
 mod forecast;
+mod listing;
 mod part;
 mod progress;
 mod pull;
@@ -40,9 +41,10 @@ use tracing::{Instrument as _, info_span, warn};
 
 pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
+pub use listing::{Listing, identity, list};
 pub use part::{Unbounded, unbounded};
 pub use progress::{Progress, StreamProgress};
-pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull};
+pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull, pulled};
 pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, replay};
 pub use report::{
     LatencyReport, RejectCount, RunReport, SliceReport, StreamReport, StreamStatus, TimeReport,
@@ -295,7 +297,8 @@ fn jobs<'a>(
     let mut feeds: HashMap<&Name, Vec<ChildFeed>> = HashMap::new();
     let mut receivers: HashMap<&Name, Parents> = HashMap::new();
     for (stream, _) in chosen {
-        if let Some((parent, feed, receiver)) = child_feed(stream, chosen) {
+        if let Some((parent, feed, receiver)) = child_feed(stream, chosen.iter().map(|(it, _)| *it))
+        {
             // Parents of slices that failed are asked again, whether or not they changed.
             for pending in states.get(&stream.name).into_iter().flatten().flat_map(|it| &it.pending)
             {
@@ -351,10 +354,10 @@ fn jobs<'a>(
 /// The way from a stream's parent, if it has one: the parent, and both ends.
 fn child_feed<'a>(
     stream: &'a StreamPlan,
-    chosen: &[(&'a StreamPlan, Publish)],
+    mut chosen: impl Iterator<Item = &'a StreamPlan>,
 ) -> Option<(&'a Name, ChildFeed, Parents)> {
     let parent = stream.slices.parent()?;
-    let (plan, _) = chosen.iter().find(|(it, _)| it.name == parent.stream)?;
+    let plan = chosen.find(|it| it.name == parent.stream)?;
     let cursor = plan.cursor.as_ref().map(|it| &it.column);
     let (feed, receiver) = ChildFeed::new(parent.bind.clone(), cursor);
     Some((&parent.stream, feed, receiver))

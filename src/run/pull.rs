@@ -63,6 +63,15 @@ pub struct PullOptions {
     /// How many rows will be taken, where that is known: no more slices are read at once than are
     /// likely to be needed for them.
     pub enough: Option<u64>,
+    /// Only these slices of the stream, so that no parent is read.
+    pub slices: Option<Vec<Slice>>,
+}
+
+/// The streams that are read for the rows of one: its ancestors, unless its slices are known.
+pub fn pulled<'a>(plan: &'a Plan, stream: &Name, options: &PullOptions) -> Vec<&'a StreamPlan> {
+    let chosen = selected(plan, std::slice::from_ref(stream));
+    let parents = if options.slices.is_some() { chosen.len().saturating_sub(1) } else { 0 };
+    chosen.into_iter().skip(parents).map(|(stream, _)| stream).collect()
 }
 
 /// What is read, and the other end from which the pages are taken, by another thread.
@@ -76,8 +85,8 @@ pub fn pull<'a>(
     options: &PullOptions,
     progress: &'a Progress,
 ) -> Result<(Pull<'a>, PulledPages), Error> {
-    let chosen = selected(plan, std::slice::from_ref(stream));
-    let Some((target, _)) = chosen.last().copied().filter(|(it, _)| it.name == *stream) else {
+    let chosen = pulled(plan, stream, options);
+    let Some(target) = chosen.last().copied().filter(|it| it.name == *stream) else {
         return Err(Error::Internal(format!("stream `{stream}` is not in the plan")));
     };
     let mut source = plan.clone();
@@ -89,41 +98,48 @@ pub fn pull<'a>(
     let at_once = limits.max_in_flight;
     let extractor = Extractor::new(&source).map_err(|err| Error::Source(Box::new(err)))?;
 
-    let mut feeds: HashMap<&Name, Vec<ChildFeed>> = HashMap::new();
-    let mut receivers: HashMap<&Name, Parents> = HashMap::new();
-    for (stream, _) in &chosen {
-        if let Some((parent, feed, receiver)) = child_feed(stream, &chosen) {
-            feeds.entry(parent).or_default().push(feed);
-            receivers.insert(&stream.name, receiver);
-        }
-    }
     let (queue, receiver) = WriterQueue::new(QUEUE_BYTES);
-    let mut queue = Some(if options.enough.is_some() { queue.hand_over() } else { queue });
-    let taker = queue.as_ref().map(WriterQueue::taker);
+    let queue = if options.enough.is_some() { queue.hand_over() } else { queue };
+    let taker = Some(queue.taker());
     let horizon = Horizon { now: options.now, since: options.since, until: options.until };
-    let mut asked = Arc::default();
-    let mut schema = None;
-    let mut readings = Vec::new();
-    for ((stream, _), progress) in chosen.iter().zip(&progress.streams) {
-        let decoder = Decoder::new(stream);
-        let children = feeds.remove(&stream.name).unwrap_or_default();
-        let is_target = stream.name == target.name;
-        let writer = if is_target { queue.take() } else { None };
-        if is_target {
-            schema = Some(decoder.schema().clone());
-        }
-        let shared = Shared::new(stream, decoder, None, writer, children, false, HELD_BYTES);
-        if is_target {
-            asked = shared.asked.clone();
-        }
-        let parents = receivers.remove(&stream.name);
-        readings.push(Reading { stream, progress, shared, parents });
-    }
-    let schema = schema.ok_or_else(|| Error::Internal(format!("stream `{stream}` is not read")))?;
+    let mut readings = set_up(&chosen, progress, Some(queue));
+    let Some(last) = readings.last_mut() else {
+        return Err(Error::Internal(format!("stream `{stream}` is not read")));
+    };
+    last.given.clone_from(&options.slices);
+    let asked = last.shared.asked.clone();
+    let schema = Decoder::new(target).schema().clone();
     let repeats = (!target.key().is_empty()).then(|| Repeats::new(&schema)).transpose();
     let repeats = repeats.map_err(|err| Error::Internal(err.to_string()))?;
     let pull = Pull { target, extractor, horizon, at_once, readings, asked, taker };
     Ok((pull, PulledPages { schema, receiver, room: None, repeats }))
+}
+
+/// The streams, parents before children, with the ways between them; `queue` takes the pages of the last.
+pub(super) fn set_up<'a>(
+    chosen: &[&'a StreamPlan],
+    progress: &'a Progress,
+    mut queue: Option<WriterQueue>,
+) -> Vec<Reading<'a>> {
+    let mut feeds: HashMap<&Name, Vec<ChildFeed>> = HashMap::new();
+    let mut receivers: HashMap<&Name, Parents> = HashMap::new();
+    for stream in chosen {
+        if let Some((parent, feed, receiver)) = child_feed(stream, chosen.iter().copied()) {
+            feeds.entry(parent).or_default().push(feed);
+            receivers.insert(&stream.name, receiver);
+        }
+    }
+    let last = chosen.last().map(|it| &it.name);
+    let mut readings = Vec::new();
+    for (stream, progress) in chosen.iter().zip(&progress.streams) {
+        let decoder = Decoder::new(stream);
+        let children = feeds.remove(&stream.name).unwrap_or_default();
+        let writer = if last == Some(&stream.name) { queue.take() } else { None };
+        let shared = Shared::new(stream, decoder, None, writer, children, false, HELD_BYTES);
+        let parents = receivers.remove(&stream.name);
+        readings.push(Reading { stream, progress, shared, parents, given: None });
+    }
+    readings
 }
 
 /// One stream with its parents, ready to be read.
@@ -141,12 +157,15 @@ pub struct Pull<'a> {
     taker: Option<super::reader::Taker>,
 }
 
+/// One stream, ready to be read.
 #[derive(Debug)]
-struct Reading<'a> {
-    stream: &'a StreamPlan,
+pub(super) struct Reading<'a> {
+    pub(super) stream: &'a StreamPlan,
     progress: &'a StreamProgress,
     shared: Shared,
-    parents: Option<Parents>,
+    pub(super) parents: Option<Parents>,
+    /// The slices, where they are known beforehand.
+    pub(super) given: Option<Vec<Slice>>,
 }
 
 /// How a pull went.
@@ -200,13 +219,13 @@ impl Pull<'_> {
 }
 
 impl<'a> Reading<'a> {
-    async fn run(
+    pub(super) async fn run(
         self,
         extractor: &Extractor,
         horizon: Horizon,
         at_once: usize,
     ) -> (&'a StreamPlan, SliceTally) {
-        let Self { stream, progress, shared, parents } = self;
+        let Self { stream, progress, shared, parents, given } = self;
         // Rows of the first parents are wanted before the last parents are known.
         let is_listed_first = false;
         let slices = SliceLoop {
@@ -215,6 +234,7 @@ impl<'a> Reading<'a> {
             shared: &shared,
             progress,
             horizon,
+            given,
             at_once,
             is_listed_first,
             started: Instant::now(),
@@ -227,7 +247,7 @@ impl<'a> Reading<'a> {
 }
 
 /// The parents that are gone, and the first thing that went wrong.
-fn settle(read: Vec<(&StreamPlan, SliceTally)>) -> (Vec<String>, Option<Error>) {
+pub(super) fn settle(read: Vec<(&StreamPlan, SliceTally)>) -> (Vec<String>, Option<Error>) {
     let mut gone = Vec::new();
     let mut first: Option<(Error, bool)> = None;
     for (stream, mut tally) in read {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, AsArray, BooleanArray, RecordBatch},
+    compute::filter_record_batch,
     datatypes::{DataType, Date32Type, TimestampMicrosecondType},
 };
 use bytes::Bytes;
@@ -247,6 +248,18 @@ fn largest(batch: &RecordBatch, column: &Name) -> Option<DateTime<Utc>> {
     }
 }
 
+/// The rows whose cursor is before an instant, or unknown.
+fn earlier(batch: RecordBatch, column: &Name, before: DateTime<Utc>) -> RecordBatch {
+    let cursor = batch.column_by_name(column.as_str());
+    let cursor = cursor.and_then(|it| it.as_primitive_opt::<TimestampMicrosecondType>());
+    let Some(cursor) = cursor else { return batch };
+    let end = before.timestamp_micros();
+    let is_earlier = cursor.iter().map(|it| Some(it.is_none_or(|it| it < end)));
+    let is_earlier: BooleanArray = is_earlier.collect();
+    // The two are equally long.
+    filter_record_batch(&batch, &is_earlier).unwrap_or(batch)
+}
+
 /// The nulls in each of `columns`.
 fn nulls(batch: &RecordBatch, columns: &[Name]) -> Vec<u64> {
     let nulls =
@@ -269,6 +282,8 @@ pub(super) struct SliceReader<'a> {
     held: Mutex<Held>,
     /// Under which a later run finds the slice.
     key: Option<String>,
+    /// Rows whose cursor is at or after this are left out.
+    before: Option<DateTime<Utc>>,
 }
 
 /// The pages of a slice that are held back.
@@ -293,7 +308,19 @@ impl<'a> SliceReader<'a> {
         progress: &'a StreamProgress,
         key: Option<String>,
     ) -> Self {
-        Self { shared, progress, rejected: AtomicU64::new(0), held: Mutex::default(), key }
+        Self {
+            shared,
+            progress,
+            rejected: AtomicU64::new(0),
+            held: Mutex::default(),
+            key,
+            before: None,
+        }
+    }
+
+    /// Leaves out rows whose cursor is at or after an instant.
+    pub(super) fn before(self, before: Option<DateTime<Utc>>) -> Self {
+        Self { before, ..self }
     }
 
     /// Hands on a page that an earlier run has read.
@@ -368,7 +395,10 @@ impl<'a> SliceReader<'a> {
         decoded: Decoded,
         context: RejectContext,
     ) -> Result<(), NotTaken> {
-        let Decoded { facts, batch, rejects, notices } = decoded;
+        let Decoded { facts, mut batch, rejects, notices } = decoded;
+        if let (Some(before), Some(cursor)) = (self.before, &self.shared.cursor) {
+            batch = earlier(batch, cursor, before);
+        }
         let progress = self.progress;
         progress.pages.fetch_add(1, Relaxed);
         progress.records.fetch_add(facts.records, Relaxed);

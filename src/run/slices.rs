@@ -100,6 +100,8 @@ pub(super) struct SliceLoop<'a> {
     pub(super) shared: &'a Shared,
     pub(super) progress: &'a StreamProgress,
     pub(super) horizon: Horizon,
+    /// The slices, where they are known beforehand and are not those of the horizon.
+    pub(super) given: Option<Vec<Slice>>,
     /// Slices at once.
     pub(super) at_once: usize,
     /// Whether parents are listed to their end before the first of them is followed: where a budget
@@ -140,7 +142,8 @@ impl SliceLoop<'_> {
         }
         let mut waiting: VecDeque<Slice> = VecDeque::new();
         if parents.is_none() {
-            waiting.extend(slices(&stream.slices, horizon, &ParentValues::new()));
+            let planned = || slices(&stream.slices, horizon, &ParentValues::new());
+            waiting.extend(self.given.clone().unwrap_or_else(planned));
             progress.slices.fetch_add(waiting.len() as u64, Relaxed);
         }
         let mut batcher = Batcher::new(&stream.slices);
@@ -237,7 +240,7 @@ impl SliceLoop<'_> {
             return (slice, end, rejected);
         }
         self.shared.asked.get_or_init(|| slice.clone());
-        let reader = SliceReader::new(self.shared, self.progress, key);
+        let reader = SliceReader::new(self.shared, self.progress, key).before(slice.before);
         let end = self.extractor.read(self.stream, &slice, &reader, counters).await;
         let end = match end {
             SliceEnd::Read { .. } if reader.complete().await.is_err() => {
@@ -407,24 +410,24 @@ fn single_parents(parent: &ParentValues) -> Vec<ParentValues> {
 }
 
 /// Puts parents together where a slice takes a batch of them.
-struct Batcher {
+pub(super) struct Batcher {
     size: Option<usize>,
     waiting: Vec<ParentValues>,
 }
 
 impl Batcher {
-    fn new(plan: &SlicesPlan) -> Self {
+    pub(super) fn new(plan: &SlicesPlan) -> Self {
         Self { size: plan.parent().and_then(|it| it.batch), waiting: Vec::new() }
     }
 
-    fn add(&mut self, parent: ParentValues) -> Option<ParentValues> {
+    pub(super) fn add(&mut self, parent: ParentValues) -> Option<ParentValues> {
         let Some(size) = self.size else { return Some(parent) };
         self.waiting.push(parent);
         if self.waiting.len() < size { None } else { self.rest() }
     }
 
     /// The parents so far as one, each value a list.
-    fn rest(&mut self) -> Option<ParentValues> {
+    pub(super) fn rest(&mut self) -> Option<ParentValues> {
         let batch = std::mem::take(&mut self.waiting);
         let names: Vec<String> = batch.first()?.keys().cloned().collect();
         let list = |name: &String| batch.iter().filter_map(|it| it.get(name).cloned()).collect();

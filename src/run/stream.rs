@@ -111,6 +111,7 @@ impl<'a> Run<'a> {
             shared: &shared,
             progress,
             horizon,
+            given: None,
             at_once: self.plan.source.limits.max_in_flight.max(1),
             is_listed_first: self.plan.source.limits.has_budget(),
             started,

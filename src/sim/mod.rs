@@ -70,6 +70,8 @@ pub struct RequestLog {
     pub body: String,
     /// The status answered.
     pub status: u16,
+    /// When it came: milliseconds since the simulator started.
+    pub at_ms: u64,
 }
 
 impl Simulator {

@@ -334,6 +334,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     if let Some(command) = path.strip_prefix("/_sim/") {
         return control(&shared, &parts.method, command, &body);
     }
+    let at_ms = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let faults = Some(shared.faults()).filter(|it| it.matches(&path));
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let mut call = Call {
@@ -362,6 +363,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         query: call.query,
         body: String::from_utf8_lossy(&call.body).into_owned(),
         status: response.status().as_u16(),
+        at_ms,
     });
     response
 }

@@ -215,6 +215,7 @@ impl Resolver<'_> {
             max_requests: self.max_requests(max_requests.as_ref()),
             deadline: self.deadline(deadline.as_ref()),
             rate_headers: rate_headers.as_ref().and_then(|it| self.rate_headers(it)),
+            is_shared: false,
         }
     }
 
