@@ -56,6 +56,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("indicatif::", &["cli/progress.rs"], "one file draws bars"),
     ("comfy_table::", &["cli/report.rs"], "one file draws tables"),
     ("parquet::", &["load/"], "only load knows file formats"),
+    ("object_store::", &["load/store/"], "only the store knows where files are"),
     ("std::process::exit", &[], "only the return of `main` ends the process"),
     ("process::exit", &[], "only the return of `main` ends the process"),
     ("std::io::stdout", &["main.rs"], "stdout is an argument"),

@@ -12,7 +12,7 @@ const WRITTEN: &str = "What is written";
 /// Heading of the options that say how a run is told of.
 const SAID: &str = "What is said";
 
-use crate::plan::Name;
+use crate::plan::{DestinationPath, Name};
 
 /// Exports what issue trackers know about work to partitioned Parquet and CSV.
 #[derive(Debug, Parser)]
@@ -169,8 +169,8 @@ pub enum Command {
 #[derive(Debug, ClapArgs)]
 pub struct DemoArgs {
     /// Where the files go.
-    #[arg(long, value_name = "DIR", default_value = "output/demo")]
-    pub output: PathBuf,
+    #[arg(long, value_name = "DIR|URL", default_value = "output/demo")]
+    pub output: DestinationPath,
     /// Issues in each simulated system.
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub issues: usize,
@@ -234,8 +234,8 @@ pub struct JobArgs {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Where the files go, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR", help_heading = WRITTEN)]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR|URL", help_heading = WRITTEN)]
+    pub output: Option<DestinationPath>,
     /// Write only this format; may be repeated.
     #[arg(long = "format", value_name = "FORMAT", help_heading = WRITTEN)]
     pub formats: Vec<FormatArg>,
@@ -346,8 +346,8 @@ pub struct DatasetArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
     /// Where the files are, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR|URL")]
+    pub output: Option<DestinationPath>,
     /// Set a variable of the pipelines; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,

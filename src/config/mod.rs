@@ -26,7 +26,7 @@ pub use inputs::{Inputs, Unset};
 pub use problem::{Place, Problem, suggest};
 use spec::PipelineSpec;
 
-use crate::plan::{Name, Plan, WindowStart};
+use crate::plan::{DestinationPath, Name, Plan, WindowStart};
 
 /// A pipeline file that cannot be used.
 #[derive(Debug, Error)]
@@ -72,7 +72,7 @@ pub struct Location {
     /// Its streams, in the order of the file.
     pub streams: Vec<Name>,
     /// Where its files go; `None` where that depends on a variable without a value.
-    pub destination: Option<PathBuf>,
+    pub destination: Option<DestinationPath>,
 }
 
 /// A variable of a pipeline file.

@@ -13,12 +13,7 @@ use std::{io::Write as _, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    WriteError,
-    destination::Held,
-    partition::segment,
-    store::{StagingFile, io_error},
-};
+use super::{WriteError, destination::Held, partition::segment, store::StagingFile};
 use crate::plan::Name;
 
 /// A record that does not fit, and why.
@@ -117,8 +112,7 @@ impl QuarantineWriter {
     /// Makes the file visible, and says where it is; `None` if nothing was rejected.
     pub fn publish(mut self) -> Result<Option<String>, WriteError> {
         let Some(mut file) = self.file.take() else { return Ok(None) };
-        let flushed = file.flush();
-        flushed.map_err(io_error("write", file.absolute()))?;
+        file.finish()?;
         drop(file);
         let Held { store, pipeline, run, .. } = &*self.held;
         let path = format!("quarantine/{pipeline}/{}/{}.jsonl", self.stream, segment(run));

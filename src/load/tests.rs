@@ -1,5 +1,6 @@
 //! One suite for every format.
 
+mod bucket;
 mod crash;
 mod mark;
 mod merge;

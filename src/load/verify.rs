@@ -32,7 +32,7 @@ use super::{
     inspect::Inspection,
     manifest::{self, Manifest, ManifestFile, ROWS},
     partition::{Ordinal, Partitioner},
-    store::{EntryKind, io_error},
+    store::{EntryKind, StoredFile, io_error},
 };
 use crate::plan::Name;
 use keys::Keys;
@@ -249,7 +249,7 @@ impl Inspection {
             trees.iter().map(|it| manifest::tree_path(it, &self.pipeline, stream)).collect();
         let mut files = Vec::new();
         while let Some(directory) = waiting.pop() {
-            if self.store.size(&directory)?.is_none() {
+            if !self.store.has_directory(&directory)? {
                 continue;
             }
             for entry in self.store.list(&directory)? {
@@ -476,11 +476,8 @@ impl Check<'_> {
         Ok(true)
     }
 
-    fn open(
-        &self,
-        path: &str,
-    ) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, WriteError> {
-        let (handle, absolute) = self.inspection.store.open_file(path)?;
+    fn open(&self, path: &str) -> Result<ParquetRecordBatchReaderBuilder<StoredFile>, WriteError> {
+        let (handle, absolute) = self.inspection.store.open_stored(path)?;
         let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
             .map_err(|source| WriteError::Parquet { action: "read", path: absolute, source })?;
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(handle, metadata))
@@ -488,11 +485,7 @@ impl Check<'_> {
 
     /// Compares the file's columns with those of the manifest, and says whether the rest of the
     /// file can be understood.
-    fn schema(
-        &mut self,
-        path: &str,
-        reader: &ParquetRecordBatchReaderBuilder<std::fs::File>,
-    ) -> bool {
+    fn schema(&mut self, path: &str, reader: &ParquetRecordBatchReaderBuilder<StoredFile>) -> bool {
         let manifest = self.manifest;
         let mut is_sound = true;
         for field in reader.schema().fields() {

@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod column;
+pub mod destination;
 pub mod expect;
 pub mod facts;
 pub mod name;
@@ -31,6 +32,7 @@ pub use column::{
     Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
     InstantFormat, UnknownFields, arrow_schema, dataset_schema,
 };
+pub use destination::{BucketUrl, DestinationPath, LeasePlan, Service};
 pub use expect::{DaysPlan, ExpectPlan, Expected};
 pub use facts::{PageFacts, SliceContext};
 pub use name::{InvalidName, Name};
@@ -189,8 +191,10 @@ pub enum Outcome {
 /// Where files go, and in which formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationPlan {
-    /// A directory.
-    pub path: std::path::PathBuf,
+    /// A directory, or a folder of a bucket.
+    pub path: DestinationPath,
+    /// How a bucket is held.
+    pub lease: LeasePlan,
     /// The formats, each in a tree of its own.
     pub formats: Vec<FormatPlan>,
     /// The size at which a partition's file is followed by another.

@@ -1,11 +1,6 @@
 //! One file of the dataset: its footer, and some columns of some of its rows.
 
-use std::{
-    fs::File,
-    io::{Read as _, Seek as _},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions, new_null_array},
@@ -29,7 +24,7 @@ use parquet::{
 use super::StandingFile;
 use crate::load::{
     WriteError,
-    store::{Store, io_error},
+    store::{Store, StoredFile, io_error},
 };
 
 /// Bytes of a batch that is read, about.
@@ -45,7 +40,7 @@ const WHOLE_BYTES: u64 = 1 << 20;
 /// A file, and what its footer says.
 pub(super) struct Opened<'a> {
     file: &'a StandingFile,
-    pub(super) handle: File,
+    pub(super) handle: StoredFile,
     pub(super) path: PathBuf,
     pub(super) metadata: ArrowReaderMetadata,
 }
@@ -60,7 +55,7 @@ impl<'a> Opened<'a> {
             });
             return Err(WriteError::Standing { path, found });
         }
-        let (handle, path) = store.open_file(&file.path)?;
+        let (handle, path) = store.open_stored(&file.path)?;
         let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
             .map_err(|source| WriteError::Parquet { action: "read", path: path.clone(), source })?;
         Ok(Self { file, handle, path, metadata })
@@ -106,15 +101,10 @@ impl<'a> Opened<'a> {
         let bytes = self.file.bytes;
         let is_most = columns.len() * 2 >= schema.fields().len();
         let reader = if bytes <= SMALL_BYTES || is_most && bytes <= WHOLE_BYTES {
-            let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
-            let mut file = &self.handle;
-            let read = file.rewind().and_then(|()| file.read_to_end(&mut whole));
-            read.map_err(io_error("read", &self.path))?;
+            let whole = self.handle.bytes().map_err(io_error("read", &self.path))?;
             wanted.reader(Bytes::from(whole), self.metadata.clone())
         } else {
-            let handle = self.handle.try_clone();
-            let handle = handle.map_err(io_error("open", &self.path))?;
-            wanted.reader(handle, self.metadata.clone())
+            wanted.reader(self.handle.clone(), self.metadata.clone())
         };
         let reader = reader.map_err(|source| self.error(source))?;
         let schema = Arc::new(Schema::new(fields));
