@@ -50,7 +50,7 @@ pub(super) fn status(
             }
             report::line(stdout, format_args!("{object}"));
         } else if let Some(status) = status {
-            report::line(stdout, format_args!("{pipeline} in `{}`", path));
+            report::line(stdout, format_args!("{pipeline} in `{path}`"));
             status.print(stdout, global.columns);
         } else {
             report::line(

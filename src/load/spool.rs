@@ -331,15 +331,13 @@ impl Spooled {
     }
 
     fn frames(&self) -> Result<Frames, WriteError> {
-        let log = match self.log.get() {
-            Some(log) => log,
-            None => {
-                let (file, absolute) = self.held.store.open_log(&self.path)?;
-                // Another thread may have been quicker: its file has the same slices.
-                self.log.get_or_init(|| (Arc::new(file), absolute))
-            }
+        let (file, absolute) = if let Some(log) = self.log.get() {
+            log
+        } else {
+            let (file, absolute) = self.held.store.open_log(&self.path)?;
+            // Another thread may have been quicker: its file has the same slices.
+            self.log.get_or_init(|| (Arc::new(file), absolute))
         };
-        let (file, absolute) = log;
         let reader = BufReader::new(At::new(Arc::clone(file), 0));
         Ok(Frames { reader, absolute: absolute.clone(), offset: 0 })
     }

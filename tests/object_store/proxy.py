@@ -46,8 +46,13 @@ class Proxy:
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                """A client that was killed is none."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -75,8 +80,6 @@ class Proxy:
             self._send(handler, status, [("Content-Type", "application/xml")], text)
             return
         headers = dict(handler.headers)
-        if request.headers.get("x-drop-conditions"):
-            headers.pop("x-drop-conditions")
         upstream = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port)
         upstream.request(handler.command, handler.path, body=body, headers=headers)
         answer = upstream.getresponse()

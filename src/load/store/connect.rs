@@ -39,7 +39,7 @@ fn patient() -> RetryConfig {
             base: 3.0,
         },
         max_retries: 10,
-        retry_timeout: Duration::from_secs(60),
+        retry_timeout: Duration::from_mins(1),
     }
 }
 

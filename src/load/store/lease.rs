@@ -269,19 +269,18 @@ impl Desk {
                     PutMode::Update(version.clone())
                 }
                 Some((lease, version, renewed)) => {
-                    let (nonce, beat, since, left) = match &first {
-                        Some(it) => it,
-                        None => {
-                            let left = left(*renewed, self.now(probe).await?, length_of(lease));
-                            if !left.is_zero() {
-                                warn!(
-                                    "{} has the pipeline: waiting up to {} s to see whether it is alive",
-                                    lease.holder.as_deref().unwrap_or("another run"),
-                                    left.as_secs() + 1
-                                );
-                            }
-                            first.insert((lease.nonce.clone(), lease.beat, started, left))
+                    let (nonce, beat, since, left) = if let Some(it) = &first {
+                        it
+                    } else {
+                        let left = left(*renewed, self.now(probe).await?, length_of(lease));
+                        if !left.is_zero() {
+                            warn!(
+                                "{} has the pipeline: waiting up to {} s to see whether it is alive",
+                                lease.holder.as_deref().unwrap_or("another run"),
+                                left.as_secs() + 1
+                            );
                         }
+                        first.insert((lease.nonce.clone(), lease.beat, started, left))
                     };
                     let is_renewed = (&lease.nonce, lease.beat) != (nonce, *beat);
                     match judge(is_renewed, *left, since.elapsed()) {
@@ -479,7 +478,7 @@ mod tests {
         wait(async move { desk.take(holder, &Path::from("probe")).await }).unwrap().unwrap()
     }
 
-    const LONG: Duration = Duration::from_secs(3_600);
+    const LONG: Duration = Duration::from_hours(1);
 
     #[test]
     fn a_lease_that_is_not_renewed_for_its_length_is_dead_and_one_that_is_renewed_is_alive() {
@@ -500,7 +499,7 @@ mod tests {
     fn what_a_lease_has_left_is_counted_by_the_clock_of_the_store_and_never_too_short() {
         let at = |seconds: i64| DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap();
         for (age, expected) in [(0, 60), (1, 60), (2, 59), (60, 1), (61, 0), (9_999, 0), (-5, 60)] {
-            let left = left(at(0), at(age), Duration::from_secs(60));
+            let left = left(at(0), at(age), Duration::from_mins(1));
             assert_eq!(left, Duration::from_secs(expected), "{age}");
         }
     }

@@ -162,7 +162,6 @@ fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
             (Some(kind), _) => kind,
             (None, Some(503)) => RefusalKind::SlowDown,
             (None, Some(500..)) => RefusalKind::Server,
-            (None, Some(_)) => RefusalKind::Other,
             (None, None) if is_unreachable(&lower) => RefusalKind::Unreachable,
             (None, None)
                 if ["timed out", "timeout", "connection", "incomplete", "sending request"]
@@ -171,7 +170,7 @@ fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
             {
                 RefusalKind::Dropped
             }
-            (None, None) => RefusalKind::Other,
+            (None, _) => RefusalKind::Other,
         },
     };
     let detail = match (status, code) {

@@ -96,7 +96,7 @@ struct Place {
 impl Place {
     fn open(&self) -> Store {
         // Nothing here waits for a lease to run out.
-        let lease = LeasePlan { length: Duration::from_secs(3_600), single_writer: false };
+        let lease = LeasePlan { length: Duration::from_hours(1), single_writer: false };
         Store::of(&self.path, lease).unwrap()
     }
 }
@@ -300,7 +300,7 @@ fn a_path_that_leads_out_is_refused_everywhere() {
 #[test]
 fn a_commit_of_a_run_that_lost_its_lease_is_taken_back_and_one_that_comes_late_is_void() {
     let path: DestinationPath = "memory://late/x".parse().unwrap();
-    let lease = LeasePlan { length: Duration::from_secs(3_600), single_writer: false };
+    let lease = LeasePlan { length: Duration::from_hours(1), single_writer: false };
     let first = Store::of(&path, lease).unwrap();
     let guard = first.lock("p/lock", "run r1").unwrap().unwrap();
     first.recovered("p/journal").unwrap();
