@@ -1,11 +1,12 @@
 """A server between a client and an object store, which can be told to misbehave.
 
 A fault is a function of a request that gives `None` (pass it on), "drop" (close the connection),
-or a status and an S3 error code to answer with.
+seconds to wait before it is passed on, or a status and an S3 error code to answer with.
 """
 
 import http.client
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -70,7 +71,9 @@ class Proxy:
             handler.close_connection = True
             handler.connection.close()
             return
-        if fault is not None:
+        if isinstance(fault, float):
+            time.sleep(fault)
+        elif fault is not None:
             status, code = fault
             # As S3 does, with what must never be shown.
             text = (

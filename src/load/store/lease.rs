@@ -3,10 +3,10 @@
 //! ```text
 //! _tracklake/<pipeline>/lock   {"holder":"run r1 (pid 7 on a)","epoch":4,"recovered":4,"seconds":60,…}
 //!   taken      If-None-Match, or If-Match on what was seen: of two that want it one gets it
-//!   renewed    every third of its length, by If-Match
+//!   renewed    every sixth of its length, by If-Match
 //!   dead       not renewed for its length by the store's own clock: free to be taken
-//!   fencing    the holder changes nothing once its last renewal is half the length ago,
-//!              and gives up what is under way at three quarters
+//!   fencing    the holder begins no change once its last renewal is two thirds of the length ago,
+//!              and gives up what is under way at five sixths
 //! ```
 //!
 //! No two hosts' clocks are ever compared. How old a renewal is comes from the store: the time of
@@ -77,12 +77,12 @@ impl Pulse {
 
     /// Whether nobody else can have the lease yet.
     pub(super) fn is_sure(&self) -> bool {
-        !self.is_lost.load(Ordering::SeqCst) && self.age() < self.length / 2
+        !self.is_lost.load(Ordering::SeqCst) && self.age() < self.length * 2 / 3
     }
 
     /// Ends when what is under way has to be given up.
     pub(super) async fn lost(&self) {
-        let last = self.length * 3 / 4;
+        let last = self.length * 5 / 6;
         while !self.is_lost.load(Ordering::SeqCst) {
             let Some(left) = last.checked_sub(self.age()) else { return };
             tokio::time::sleep(left.min(self.length / 8) + Duration::from_millis(1)).await;
@@ -370,14 +370,14 @@ fn described(lease: &Lease, renewed: DateTime<Utc>) -> String {
 /// Renews a lease until it is lost.
 async fn keep(held: Arc<Held>) {
     loop {
-        tokio::time::sleep(held.desk.length / 3).await;
+        tokio::time::sleep(held.desk.length / 6).await;
         while let Err(refusal) = held.write(|_| {}).await {
             if refusal.kind == RefusalKind::LeaseLost {
                 warn!("{refusal}");
                 return;
             }
-            warn!("the lease could not be renewed: {refusal}");
-            tokio::time::sleep(held.desk.length / 12).await;
+            warn!("the lease could not be renewed yet: {refusal}");
+            tokio::time::sleep(held.desk.length / 24).await;
         }
     }
 }
@@ -389,7 +389,7 @@ impl Held {
         let mut lease = state.lease.clone();
         change(&mut lease);
         lease.beat += 1;
-        let within = self.desk.length / 3;
+        let within = self.desk.length / 6;
         // Twice, because the answer to the last renewal may have got lost.
         for _ in 0..2 {
             let started = Instant::now();
@@ -543,7 +543,7 @@ mod tests {
         let store = Arc::new(InMemory::new());
         let Taking::Taken(paused) = take(&store, "run r1", LONG) else { panic!("it is free") };
         assert!(paused.held().pulse.is_sure());
-        paused.held().pulse.grow_old(LONG / 2);
+        paused.held().pulse.grow_old(LONG * 2 / 3);
         assert!(!paused.held().pulse.is_sure());
 
         // Another one takes it, as it would after the whole length.
