@@ -271,8 +271,7 @@ def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
     slow = lambda request: 0.2 if request.is_change else None
     site.proxy.reset(slow)
     first = site.start("run", "--output", "s3://exports/two", endpoint=site.proxy.url)
-    lock = {"Bucket": "exports", "Key": f"two/_tracklake/{PIPELINE}/lock"}
-    while not site.s3.list_objects_v2(Bucket="exports", Prefix=lock["Key"]).get("KeyCount"):
+    while f"_tracklake/{PIPELINE}/lock" not in site.objects("two"):
         time.sleep(0.02)
     said = site.run("s3://exports/two", code=6)
     host = socket.gethostname()

@@ -18,7 +18,7 @@ use parquet::{
         },
     },
     errors::ParquetError,
-    file::reader::ChunkReader,
+    file::reader::{ChunkReader, Length as _},
 };
 
 use super::StandingFile;
@@ -47,15 +47,15 @@ pub(super) struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     pub(super) fn new(store: &Store, file: &'a StandingFile) -> Result<Self, WriteError> {
-        let path = store.absolute(&file.path)?;
-        let found = store.size(&file.path)?;
-        if found != Some(file.bytes) {
-            let found = found.map_or("it is missing".to_owned(), |it| {
-                format!("it has {it} bytes, not {}", file.bytes)
-            });
+        let Some((handle, path)) = store.find_stored(&file.path)? else {
+            let path = store.absolute(&file.path)?;
+            return Err(WriteError::Standing { path, found: "it is missing".to_owned() });
+        };
+        let bytes = handle.len();
+        if bytes != file.bytes {
+            let found = format!("it has {bytes} bytes, not {}", file.bytes);
             return Err(WriteError::Standing { path, found });
         }
-        let (handle, path) = store.open_stored(&file.path)?;
         let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
             .map_err(|source| WriteError::Parquet { action: "read", path: path.clone(), source })?;
         Ok(Self { file, handle, path, metadata })

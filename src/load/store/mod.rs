@@ -230,17 +230,28 @@ impl Store {
 
     /// A file, to be read at places.
     pub(super) fn open_stored(&self, path: &str) -> Result<(StoredFile, PathBuf), WriteError> {
+        let absolute = self.absolute(path)?;
+        let gone = || io_error("open", &absolute)(ErrorKind::NotFound.into());
+        self.find_stored(path)?.ok_or_else(gone)
+    }
+
+    /// A file, to be read at places, or `None` if there is none.
+    pub(super) fn find_stored(
+        &self,
+        path: &str,
+    ) -> Result<Option<(StoredFile, PathBuf)>, WriteError> {
         match &self.place {
             Place::Local(local) => {
-                let (file, absolute) = local.open_file(path)?;
+                let absolute = local.absolute(path)?;
+                let opened = found(File::open(&absolute)).map_err(io_error("open", &absolute))?;
+                let Some(file) = opened else { return Ok(None) };
                 let size = file.metadata().map_err(io_error("look at", &absolute))?.len();
-                Ok((StoredFile::file(file, size), absolute))
+                Ok(Some((StoredFile::file(file, size), absolute)))
             }
             Place::Object(object) => {
                 let absolute = object.absolute(path)?;
-                let gone = || io_error("open", &absolute)(ErrorKind::NotFound.into());
-                let size = object.size(path)?.ok_or_else(gone)?;
-                Ok((StoredFile::object(object, path, size), absolute))
+                let Some((size, tail)) = object.tail(path, stored::TAIL)? else { return Ok(None) };
+                Ok(Some((StoredFile::object(object, path, size, tail), absolute)))
             }
         }
     }

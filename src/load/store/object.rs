@@ -16,7 +16,9 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, path::Path as Key};
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, path::Path as Key,
+};
 
 #[cfg(test)]
 use super::Fuse;
@@ -42,6 +44,8 @@ pub(super) struct Object {
     folder: String,
     lease: LeasePlan,
     held: Mutex<Option<Arc<Held>>>,
+    /// Whether it can be asked for the last bytes of an object.
+    knows_ends: bool,
     /// Requests at a time.
     pub(super) width: usize,
     #[cfg(test)]
@@ -62,6 +66,7 @@ impl Object {
             folder: url.folder.clone(),
             lease,
             held: Mutex::default(),
+            knows_ends: url.service != Service::Azure,
             width: if is_remote(url) { 16 } else { 1 },
             #[cfg(test)]
             fuse: Fuse::default(),
@@ -233,6 +238,28 @@ impl Object {
             self.key(path).map_err(|err| Refusal::new(RefusalKind::Other, err.to_string()))?;
         let store = Arc::clone(&self.store);
         wait(async move { store.get_range(&key, range).await })?.map_err(|err| Refusal::of(&err))
+    }
+
+    /// The size of an object and its last bytes, at most `length`; nothing where there is none.
+    pub(super) fn tail(
+        &self,
+        path: &str,
+        length: u64,
+    ) -> Result<Option<(u64, bytes::Bytes)>, WriteError> {
+        let (store, key) = (Arc::clone(&self.store), self.key(path)?);
+        let knows_ends = self.knows_ends;
+        let tail = async move {
+            if knows_ends {
+                let options = GetOptions::new().with_range(Some(GetRange::Suffix(length)));
+                let found = store.get_opts(&key, options).await?;
+                let size = found.meta.size;
+                return Ok((size, found.bytes().await?));
+            }
+            let size = store.head(&key).await?.size;
+            let range = size.saturating_sub(length)..size;
+            Ok((size, store.get_range(&key, range).await?))
+        };
+        self.find("read", path, tail)
     }
 
     /// Objects one after the other, in a file of the host's own that goes when it is closed.

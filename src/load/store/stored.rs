@@ -25,7 +25,7 @@ use parquet::{
 use super::object::Object;
 
 /// Bytes at the end that are fetched first.
-const TAIL: u64 = 64 << 10;
+pub(super) const TAIL: u64 = 64 << 10;
 
 /// A file that is read at places. Copies are the same file.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ struct Remote {
     object: Arc<Object>,
     path: String,
     size: u64,
-    tail: OnceLock<Bytes>,
+    tail: Bytes,
     whole: OnceLock<Arc<File>>,
 }
 
@@ -100,9 +100,10 @@ impl StoredFile {
         Self(Source::File(Arc::new(file), size))
     }
 
-    pub(super) fn object(object: &Arc<Object>, path: &str, size: u64) -> Self {
+    /// An object, whose last bytes are known.
+    pub(super) fn object(object: &Arc<Object>, path: &str, size: u64, tail: Bytes) -> Self {
         let (object, path) = (Arc::clone(object), path.to_owned());
-        let (tail, whole) = (OnceLock::new(), OnceLock::new());
+        let whole = OnceLock::new();
         Self(Source::Object(Arc::new(Remote { object, path, size, tail, whole })))
     }
 
@@ -112,12 +113,12 @@ impl StoredFile {
             Source::File(file, _) => return Ok(Reading::File(At::new(Arc::clone(file), start))),
             Source::Object(remote) => remote,
         };
-        if start < remote.size.saturating_sub(TAIL) {
+        let Some(at) = start.checked_sub(remote.size.saturating_sub(remote.tail.len() as u64))
+        else {
             return Ok(Reading::File(At::new(remote.whole()?, start)));
-        }
-        let tail = remote.tail()?;
-        let mut cursor = io::Cursor::new(tail.clone());
-        cursor.set_position(start - (remote.size - tail.len() as u64));
+        };
+        let mut cursor = io::Cursor::new(remote.tail.clone());
+        cursor.set_position(at);
         Ok(Reading::Tail(cursor))
     }
 
@@ -130,15 +131,6 @@ impl StoredFile {
 }
 
 impl Remote {
-    fn tail(&self) -> io::Result<&Bytes> {
-        if self.tail.get().is_none() {
-            let range = self.size.saturating_sub(TAIL)..self.size;
-            let tail = self.object.range(&self.path, range).map_err(super::Refusal::into_io)?;
-            let _ = self.tail.set(tail);
-        }
-        self.tail.get().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-    }
-
     fn whole(&self) -> io::Result<Arc<File>> {
         if let Some(file) = self.whole.get() {
             return Ok(Arc::clone(file));
