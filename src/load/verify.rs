@@ -247,6 +247,15 @@ impl Inspection {
         trees.extend(known.iter().map(|it| manifest::tree_name(it)));
         let mut waiting: Vec<String> =
             trees.iter().map(|it| manifest::tree_path(it, &self.pipeline, stream)).collect();
+        let is_data = |name: &str| {
+            let ends = [".parquet", ".csv", ".csv.gz", ".csv.zst"];
+            name.starts_with("part-") || ends.iter().any(|it| name.ends_with(it))
+        };
+        let directories: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        if let Some(sizes) = self.store.sizes(&directories)? {
+            let name = |path: &String| path.rsplit('/').next().is_some_and(is_data);
+            return Ok(sizes.into_keys().filter(name).collect());
+        }
         let mut files = Vec::new();
         while let Some(directory) = waiting.pop() {
             if !self.store.has_directory(&directory)? {
@@ -254,14 +263,9 @@ impl Inspection {
             }
             for entry in self.store.list(&directory)? {
                 let path = format!("{directory}/{}", entry.name);
-                let name = entry.name.as_str();
-                let is_data = name.starts_with("part-")
-                    || [".parquet", ".csv", ".csv.gz", ".csv.zst"]
-                        .iter()
-                        .any(|it| name.ends_with(it));
                 match entry.kind {
                     EntryKind::Directory => waiting.push(path),
-                    EntryKind::File if is_data => files.push(path),
+                    EntryKind::File if is_data(&entry.name) => files.push(path),
                     EntryKind::File => {}
                 }
             }
