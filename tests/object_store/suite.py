@@ -267,7 +267,7 @@ def a_run_that_is_killed_anywhere_is_finished_by_the_next(site: Site):
 
 
 def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
-    slow = lambda request: 0.2 if request.is_change else None
+    slow = lambda request: 0.05 if request.is_change else None
     site.proxy.reset(slow)
     first = site.start("run", "--output", "s3://exports/two", endpoint=site.proxy.url)
     while f"_tracklake/{PIPELINE}/lock" not in site.objects("two"):
