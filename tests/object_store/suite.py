@@ -143,6 +143,13 @@ class Site:
     def run(self, output: str, **options) -> str:
         return self.tracklake("run", "--output", output, **options)
 
+    def today(self) -> Path:
+        """A directory with what a first run writes today."""
+        path = self.work / f"first-{self.days}"
+        if not path.exists():
+            self.run(str(path))
+        return path
+
     def next_day(self):
         request = urllib.request.Request(f"{self.source}/_sim/next_day", method="POST", data=b"")
         urllib.request.urlopen(request).read()
@@ -238,8 +245,7 @@ def the_other_commands_look_at_a_bucket(site: Site):
 
 
 def a_run_that_is_killed_anywhere_is_finished_by_the_next(site: Site):
-    folder, local = "killed", site.work / "killed"
-    site.run(str(local))
+    folder, local = "killed", site.today()
     site.proxy.reset()
     site.run("s3://exports/whole", endpoint=site.proxy.url)
     changes = sum(it.is_change for it in site.proxy.seen)
@@ -277,7 +283,7 @@ def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
     assert re.search(rf"is held by run \S+ \(pid {first.pid}\) on {host}, whose lease ends at", said), said
     first.communicate(timeout=120)
     assert first.returncode == 0
-    site.check_same("two", site.work / "killed")
+    site.check_same("two", site.today())
 
 
 def a_paused_run_does_not_overwrite_what_a_later_one_has_published(site: Site):
@@ -301,8 +307,25 @@ def a_paused_run_does_not_overwrite_what_a_later_one_has_published(site: Site):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 6, out + err
     assert "no longer holds the pipeline" in out + err, out + err
-    site.check_same("paused", site.work / "killed")
+    site.check_same("paused", site.today())
     assert site.objects("paused") == before
+
+
+def a_run_that_waits_for_a_dead_one_can_be_stopped(site: Site):
+    dead = site.pipeline(lease_secs=600)
+    site.proxy.reset(lambda request: 0.05 if request.is_change else None)
+    process = site.start("run", "--output", "s3://exports/dead", endpoint=site.proxy.url, pipeline=dead)
+    while f"_tracklake/{PIPELINE}/lock" not in site.objects("dead"):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    site.proxy.reset()
+    process = site.start("run", "--output", "s3://exports/dead")
+    said = process.stderr.readline()
+    assert "waiting up to" in said and "to see whether it is alive" in said, said
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, out + err
 
 
 def a_store_that_ignores_conditions_is_found_out(site: Site):
@@ -315,7 +338,7 @@ def a_store_that_ignores_conditions_is_found_out(site: Site):
     promised = site.pipeline(single_writer="true")
     for _ in range(2):
         site.run("s3://exports/s3rver", endpoint=site.s3rver, pipeline=promised)
-    site.check_same("s3rver", site.work / "killed", client)
+    site.check_same("s3rver", site.today(), client)
 
 
 def failures_that_pass_are_outlasted(site: Site):
@@ -332,7 +355,7 @@ def failures_that_pass_are_outlasted(site: Site):
     site.proxy.reset(often)
     site.run("s3://exports/often", endpoint=site.proxy.url)
     site.proxy.reset()
-    site.check_same("often", site.work / "killed")
+    site.check_same("often", site.today())
 
 
 def failures_that_stay_are_named_and_leave_the_old_data(site: Site):
@@ -435,6 +458,7 @@ CHECKS = [
     a_run_that_is_killed_anywhere_is_finished_by_the_next,
     of_two_runs_at_once_one_is_told_who_the_other_is,
     a_paused_run_does_not_overwrite_what_a_later_one_has_published,
+    a_run_that_waits_for_a_dead_one_can_be_stopped,
     a_store_that_ignores_conditions_is_found_out,
     failures_that_pass_are_outlasted,
     failures_that_stay_are_named_and_leave_the_old_data,
