@@ -165,6 +165,12 @@ class Site:
                 found[it["Key"].removeprefix(f"{folder}/")] = content
         return found
 
+    def is_taken(self, folder: str) -> bool:
+        """Whether there is a lease; what a run tries the store with is none."""
+        lock = f"{folder}/_tracklake/{PIPELINE}/lock"
+        found = self.s3.list_objects_v2(Bucket="exports", Prefix=lock).get("Contents", [])
+        return any(it["Key"] == lock for it in found)
+
     def check_same(self, folder: str, directory: Path, client=None):
         """The readers' files are those of a directory, byte by byte, and nothing else is left."""
         stored = self.objects(folder, client)
@@ -276,7 +282,7 @@ def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
     slow = lambda request: 0.05 if request.is_change else None
     site.proxy.reset(slow)
     first = site.start("run", "--output", "s3://exports/two", endpoint=site.proxy.url)
-    while f"_tracklake/{PIPELINE}/lock" not in site.objects("two"):
+    while not site.is_taken("two"):
         time.sleep(0.02)
     said = site.run("s3://exports/two", code=6)
     host = socket.gethostname()
@@ -315,7 +321,7 @@ def a_run_that_waits_for_a_dead_one_can_be_stopped(site: Site):
     dead = site.pipeline(lease_secs=600)
     site.proxy.reset(lambda request: 0.05 if request.is_change else None)
     process = site.start("run", "--output", "s3://exports/dead", endpoint=site.proxy.url, pipeline=dead)
-    while f"_tracklake/{PIPELINE}/lock" not in site.objects("dead"):
+    while not site.is_taken("dead"):
         time.sleep(0.02)
     process.kill()
     process.communicate()

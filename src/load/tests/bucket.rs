@@ -179,7 +179,7 @@ fn a_commit_of_an_earlier_epoch_that_comes_late_changes_nothing() {
     paused.remove("_tracklake/p/journal/s.json").unwrap();
 
     // A later run finds no record, and publishes.
-    write(&open("zombie-paused"), &[row(3, 0, "c")]).unwrap();
+    write(&open("zombie-paused"), &[row(3, 1, "of another day")]).unwrap();
     let before = tree("zombie-paused");
     paused.replace("_tracklake/p/journal/s.json", &record).unwrap();
     drop(open("zombie-paused"));
