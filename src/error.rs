@@ -9,7 +9,7 @@ use crate::{
     extract::{ExtractError, LogInError, RequestError, SendError},
     infer::InferError,
     load::{RowsError, WriteError},
-    plan::Name,
+    plan::{DestinationPath, Name},
     state::StateError,
     transform::BodyError,
 };
@@ -196,12 +196,12 @@ pub enum Error {
         pipeline: Name,
     },
     /// There is nothing to compare.
-    #[error("pipeline `{pipeline}`: nothing has been exported to `{}` yet", path.display())]
+    #[error("pipeline `{pipeline}`: nothing has been exported to `{path}` yet")]
     NothingExported {
         /// The pipeline.
         pipeline: Name,
         /// The destination.
-        path: PathBuf,
+        path: DestinationPath,
     },
     /// A page about a run that is not there.
     #[error("pipeline `{pipeline}` has no report of a run `{run}`")]
@@ -410,6 +410,11 @@ impl fmt::Display for Unmet {
 impl Error {
     /// What to try, when there is one thing to try.
     pub fn hint(&self) -> Option<String> {
+        if let Self::Write(err) | Self::Inspect(err) = self
+            && let Some(hint) = err.bucket_hint()
+        {
+            return Some(hint.to_owned());
+        }
         match self {
             Self::UnknownPipeline { suggestion: Some(name), .. }
             | Self::UnknownStream { suggestion: Some(name), .. }

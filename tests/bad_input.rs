@@ -756,6 +756,56 @@ fn too_many_records_that_do_not_fit_publish_nothing() {
 // ---- The destination
 
 #[test]
+fn a_destination_that_is_no_place_is_refused_where_it_stands() {
+    for (destination, column, expected) in [
+        ("{ path: 'ftp://host/x' }", 22, "nothing can be written to `ftp://`"),
+        ("{ path: 's3://' }", 22, "it names no bucket: write `s3://BUCKET/FOLDER`"),
+        ("{ lease_secs: 2 }", 28, "a lease is from 3 to 3600 seconds long"),
+    ] {
+        let yaml = format!("{FILE}destination: {destination}\n");
+
+        let said =
+            refused(3, &yaml, &[], &[("OWN_URL", "http://127.0.0.1:9"), ("OWN_TOKEN", TOKEN)]);
+
+        assert!(said.contains(expected), "{said}");
+        assert!(said.contains(&format!("own.yaml:26:{column}")), "{said}");
+    }
+}
+
+#[test]
+fn what_a_bucket_refuses_is_named_and_no_key_is_shown() {
+    let answer = |status: u16, code: &str| {
+        let body =
+            format!("<Error><Code>{code}</Code><AWSAccessKeyId>AKIDX</AWSAccessKeyId></Error>");
+        (status, body)
+    };
+    for (answer, expected) in [
+        (answer(403, "AccessDenied"), "the credentials do not allow it (403 AccessDenied)"),
+        (answer(404, "NoSuchBucket"), "there is no such bucket (404 NoSuchBucket)"),
+        (answer(403, "RequestTimeTooSkewed"), "the clock of this host differs too much"),
+        (answer(403, "SignatureDoesNotMatch"), "the credentials are not accepted"),
+    ] {
+        let (status, body) = answer;
+        let bucket = Server::start(move |_| Response::text(status, body.clone()));
+        let url = bucket.url();
+        let env = [
+            ("OWN_URL", "http://127.0.0.1:9"),
+            ("OWN_TOKEN", TOKEN),
+            ("AWS_ENDPOINT_URL", &url),
+            ("AWS_ACCESS_KEY_ID", "AKIDX"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ];
+
+        let said = refused(6, FILE, &["--output", "s3://exports/own"], &env);
+
+        assert!(said.starts_with("error: cannot open `s3://exports/own`\n"), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(said.contains("\n  hint: "), "{said}");
+        assert!(!said.contains("hunter2") && !said.contains("AKIDX"), "{said}");
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
 fn an_output_below_a_regular_file_is_named() {
     let server = Server::start(|_| Response::json(&page(2)));

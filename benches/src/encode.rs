@@ -59,7 +59,7 @@ pub(crate) fn table(pages: u64, rounds: usize) -> String {
 fn ours(plan: &Plan, batches: &[RecordBatch]) -> [Seconds; 2] {
     let output = tempfile::tempdir().unwrap();
     let mut to = plan.destination.clone();
-    output.path().clone_into(&mut to.path);
+    to.path = output.path().into();
     let now = DateTime::default();
     let destination =
         Destination::open(&to, &plan.pipeline, "bench", now, Purpose::Publish).unwrap();

@@ -12,7 +12,7 @@ const WRITTEN: &str = "What is written";
 /// Heading of the options that say how a run is told of.
 const SAID: &str = "What is said";
 
-use crate::plan::Name;
+use crate::plan::{DestinationPath, Name};
 
 /// Exports what issue trackers know about work to partitioned Parquet and CSV.
 #[derive(Debug, Parser)]
@@ -207,8 +207,8 @@ pub enum Command {
 #[derive(Debug, ClapArgs)]
 pub struct DemoArgs {
     /// Where the files go.
-    #[arg(long, value_name = "DIR", default_value = "output/demo")]
-    pub output: PathBuf,
+    #[arg(long, value_name = "DIR|URL", default_value = "output/demo")]
+    pub output: DestinationPath,
     /// Issues in each simulated system.
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub issues: usize,
@@ -286,8 +286,8 @@ pub struct JobArgs {
     #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,
     /// Where the files go, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR", help_heading = WRITTEN)]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR|URL", help_heading = WRITTEN)]
+    pub output: Option<DestinationPath>,
     /// Write only this format; may be repeated.
     #[arg(long = "format", value_name = "FORMAT", help_heading = WRITTEN)]
     pub formats: Vec<FormatArg>,
@@ -458,7 +458,7 @@ pub struct CompactArgs {
     pub dry_run: bool,
     /// Where the files are, instead of where the pipeline says.
     #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub output: Option<DestinationPath>,
     /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
@@ -481,7 +481,7 @@ pub struct ReportArgs {
     pub file: PathBuf,
     /// Where the dataset is, instead of where the pipeline says.
     #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub output: Option<DestinationPath>,
     /// Set a variable of the pipeline; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
@@ -494,8 +494,8 @@ pub struct DatasetArgs {
     #[arg(required = true, value_name = "FILE|NAME")]
     pub pipelines: Vec<String>,
     /// Where the files are, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR|URL")]
+    pub output: Option<DestinationPath>,
     /// Set a variable of the pipelines; may be repeated.
     #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
     pub set: Vec<(String, String)>,

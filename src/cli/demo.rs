@@ -59,7 +59,7 @@ pub(super) fn demo(
     }
     export::print(&reports, *json, global, stdout)?;
     if !*json {
-        let dir = output.display();
+        let dir = output;
         report::line(
             stdout,
             format_args!(

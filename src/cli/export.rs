@@ -87,10 +87,7 @@ fn place(typed: &str, job: &JobArgs, global: &GlobalArgs) -> (String, Option<Str
     let given = job.output.clone();
     let output = given.or_else(|| found.as_ref().and_then(|it| it.destination.clone()));
     let name = found.map(|it| it.pipeline.to_string());
-    (
-        name.unwrap_or_else(|| pipeline_name(typed, global)),
-        output.map(|it| it.display().to_string()),
-    )
+    (name.unwrap_or_else(|| pipeline_name(typed, global)), output.map(|it| it.to_string()))
 }
 
 /// What a pipeline is called, also where its file cannot be used.

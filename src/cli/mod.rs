@@ -43,7 +43,7 @@ use crate::{
     config::{self, ConfigError, Inputs, Location, Unset},
     error::Error,
     load::Inspection,
-    plan::{Name, Plan},
+    plan::{DestinationPath, Name, Plan},
 };
 
 /// The pipelines that come with the program, for where there is no file of that name.
@@ -191,7 +191,7 @@ struct Dataset {
     pipeline: Name,
     /// As in the file, and then those that only the destination has.
     streams: Vec<Name>,
-    path: PathBuf,
+    path: DestinationPath,
     /// `None` where there is no such directory.
     inspection: Option<Inspection>,
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     error::{Error, chain},
     load::{check_file, replace_file},
+    plan::DestinationPath,
     run::RunReport,
 };
 
@@ -92,6 +93,6 @@ pub(super) fn leave(
 }
 
 /// Where the files of a pipeline are looked for.
-fn place(output: Option<std::path::PathBuf>, set: Vec<(String, String)>) -> DatasetArgs {
+fn place(output: Option<DestinationPath>, set: Vec<(String, String)>) -> DatasetArgs {
     DatasetArgs { pipelines: Vec::new(), output, set, json: false }
 }

@@ -40,7 +40,7 @@ pub(super) fn status(
         if args.json {
             let mut object = json!({
                 "pipeline": pipeline.as_str(),
-                "output": path.display().to_string(),
+                "output": path.to_string(),
                 "is_exported": status.is_some(),
             });
             if let (Some(object), Some(Value::Object(more))) =
@@ -50,10 +50,9 @@ pub(super) fn status(
             }
             report::raw(stdout, &object);
         } else if let Some(status) = status {
-            report::line(stdout, format_args!("{pipeline} in `{}`", path.display()));
+            report::line(stdout, format_args!("{pipeline} in `{path}`"));
             status.print(stdout, global.columns);
         } else {
-            let path = path.display();
             report::line(
                 stdout,
                 format_args!("{pipeline}: nothing has been exported to `{path}` yet"),

@@ -35,7 +35,7 @@ pub(super) fn verify(
         if args.json {
             let object = serde_json::json!({
                 "pipeline": pipeline.as_str(),
-                "output": path.display().to_string(),
+                "output": path.to_string(),
                 "is_sound": is_sound,
                 "streams": streams,
             });

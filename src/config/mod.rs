@@ -28,7 +28,7 @@ use node::Node;
 pub use problem::{Place, Problem, suggest};
 use spec::PipelineSpec;
 
-use crate::plan::{FormatPlan, Name, Plan, TablePlan, WindowStart};
+use crate::plan::{DestinationPath, FormatPlan, Name, Plan, TablePlan, WindowStart};
 
 /// A pipeline file that cannot be used.
 #[derive(Debug, Error)]
@@ -74,7 +74,7 @@ pub struct Location {
     /// Its streams, in the order of the file.
     pub streams: Vec<Name>,
     /// Where its files go; `None` where that depends on a variable without a value.
-    pub destination: Option<PathBuf>,
+    pub destination: Option<DestinationPath>,
 }
 
 /// What readers find where a pipeline's files go.

@@ -8,7 +8,7 @@
 //! With every value that is looked for a filter's small chance to be wrong adds up: for many values
 //! the column itself is read.
 
-use std::{collections::BTreeSet, fs::File};
+use std::collections::BTreeSet;
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _},
@@ -16,7 +16,11 @@ use arrow::{
     error::ArrowError,
 };
 use arrow_row::{RowConverter, SortField};
-use parquet::{bloom_filter::Sbbf, errors::ParquetError, file::metadata::ColumnChunkMetaData};
+use parquet::{
+    bloom_filter::Sbbf,
+    errors::ParquetError,
+    file::{metadata::ColumnChunkMetaData, reader::ChunkReader},
+};
 
 use super::rows::ORDER;
 
@@ -61,7 +65,7 @@ impl Values {
 
 /// Whether a column of a row group may have one of the values; null may be anywhere.
 pub(super) fn may_have(
-    file: &File,
+    file: &impl ChunkReader,
     column: &ColumnChunkMetaData,
     values: &ArrayRef,
 ) -> Result<bool, ParquetError> {

@@ -22,6 +22,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use chrono::NaiveDate;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::{
     StagedFile, WriteError,
@@ -149,6 +150,9 @@ impl Drop for Staging {
 #[serde(deny_unknown_fields)]
 struct Record {
     version: u32,
+    /// How often the pipeline's lease had been taken; nothing in a directory, whose lock cannot be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
     /// Removed before anything comes: a reader may miss a row for a moment, and never has it twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files_out_first: Vec<String>,
@@ -166,6 +170,14 @@ struct FileIn {
     /// Whether a later one takes its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_replaced: bool,
+    /// Files of one turn may come in any order, but for those of the same partition.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    turn: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(turn: &u64) -> bool {
+    *turn == 0
 }
 
 /// What a stream's dataset becomes.
@@ -262,7 +274,7 @@ impl StagedStream {
 
         // From here on the record may be there, whatever we are told.
         self.staging.is_kept = true;
-        store.replace(&path, &content)?;
+        store.commit(&path, &content)?;
         apply(store, pipeline, &path, &record)?;
         self.staging.is_kept = false;
 
@@ -328,7 +340,7 @@ impl StagedStream {
     /// Makes the staged files survive a loss of power, and sees that they are what was written.
     fn secure(&self) -> Result<(), WriteError> {
         let store = &self.held.store;
-        self.files.par_iter().try_for_each(|file| {
+        store.for_all(&self.files, |file| {
             store.sync(&file.staged)?;
             read_back(store, file, &self.schema)
         })?;
@@ -364,17 +376,20 @@ impl StagedStream {
             path: it.path.clone(),
             bytes: it.bytes,
             is_replaced: it.is_replaced,
+            turn: it.turn,
         };
         let rewritten = self.rewritten().map(|Rewritten { staged, path, bytes }| FileIn {
             staged: staged.clone(),
             path: path.clone(),
             bytes: *bytes,
             is_replaced: false,
+            // Rows come before their records leave quarantine.
+            turn: u64::MAX,
         });
         Ok(Record {
             version: VERSION,
+            epoch: store.epoch(),
             files_out_first,
-            // Rows come before their records leave quarantine.
             files_in: self.files.iter().map(file_in).chain(rewritten).collect(),
             files_out,
             manifest: self.manifest.clone(),
@@ -393,12 +408,19 @@ pub(super) fn recover(store: &Store, pipeline: &Name) -> Result<(), WriteError> 
         if path.strip_suffix(".json").is_none() {
             uncommitted.push(path);
         } else if let Some(record) = manifest::read::<Record>(store, &path)? {
-            records.push((path, record));
+            if store.is_void(record.epoch) {
+                // Its files are gone, and its run was told that it failed.
+                warn!("the commit of run {} came too late: it is void", record.manifest.run);
+                uncommitted.push(path);
+            } else {
+                records.push((path, record));
+            }
         }
     }
     for (path, record) in &records {
         apply(store, pipeline, path, record)?;
     }
+    store.recovered(&directory)?;
     for path in &uncommitted {
         store.remove(path)?;
     }
@@ -422,9 +444,14 @@ fn journal(pipeline: &Name, stream: &Name) -> String {
 /// Does what a record promises. Every step may have been done before.
 fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<(), WriteError> {
     // All of it must be possible before any of it is done.
+    let staged = record.files_in.iter().map(|it| it.staged.as_str());
+    let mut sizes = store.sizes(&directories(staged.chain(record.paths())))?;
     let mut to_move = Vec::new();
     for file in &record.files_in {
-        let is_it = |path: &str| store.size(path).map(|it| it == Some(file.bytes));
+        let is_it = |path: &str| match &sizes {
+            Some(sizes) => Ok(sizes.get(path) == Some(&file.bytes)),
+            None => store.size(path).map(|it| it == Some(file.bytes)),
+        };
         if is_it(&file.staged)? {
             to_move.push(file);
         } else if !file.is_replaced && !is_it(&file.path)? {
@@ -435,27 +462,35 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
             });
         }
     }
+    if let Some(sizes) = &mut sizes {
+        // By the time that others take their places, they are there.
+        let replaced = record.files_in.iter().filter(|it| it.is_replaced);
+        sizes.extend(replaced.map(|it| (it.path.clone(), it.bytes)));
+    }
     let files_out = || record.files_out_first.iter().chain(&record.files_out);
     for out in files_out() {
         store.absolute(out)?;
     }
 
-    for out in &record.files_out_first {
-        store.remove(out)?;
-    }
-    for file in to_move {
-        if let Some((directory, _)) = file.path.rsplit_once("/part-0.") {
-            // The parts of a partition divide its rows anew. Its first part comes first, so that
-            // none of the others is new yet.
-            for other in parts(store, directory)?.into_iter().filter(|it| *it != file.path) {
-                store.remove(&other)?;
+    store.for_each(&record.files_out_first, |out| store.remove(out))?;
+    for turn in to_move.chunk_by(|a, b| a.turn == b.turn) {
+        let of_partition = |a: &&FileIn, b: &&FileIn| parent(&a.path) == parent(&b.path);
+        let partitions: Vec<&[&FileIn]> = turn.chunk_by(of_partition).collect();
+        store.for_each(&partitions, |files| {
+            for file in *files {
+                if let Some((directory, _)) = file.path.rsplit_once("/part-0.") {
+                    // The parts of a partition divide its rows anew. Its first part comes first, so
+                    // that none of the others is new yet.
+                    for other in others(store, sizes.as_ref(), directory, &file.path)? {
+                        store.remove(&other)?;
+                    }
+                }
+                store.rename(&file.staged, &file.path)?;
             }
-        }
-        store.rename(&file.staged, &file.path)?;
+            Ok(())
+        })?;
     }
-    for out in &record.files_out {
-        store.remove(out)?;
-    }
+    store.for_each(&record.files_out, |out| store.remove(out))?;
     let emptied: BTreeSet<&str> =
         files_out().filter_map(|it| it.rsplit_once('/')).map(|it| it.0).collect();
     for directory in &emptied {
@@ -468,6 +503,48 @@ fn apply(store: &Store, pipeline: &Name, path: &str, record: &Record) -> Result<
     store.replace(&manifest_path, &content)?;
     store.remove(path)?;
     store.sync_parents(path)
+}
+
+impl Record {
+    /// Where its files go or went.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        let files_out = self.files_out_first.iter().chain(&self.files_out);
+        self.files_in.iter().map(|it| it.path.as_str()).chain(files_out.map(String::as_str))
+    }
+}
+
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|it| it.0)
+}
+
+/// The directories that have all of the files, and no more of others than the partitions' trees and
+/// the staging directories have.
+fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let top = |path: &'a str| match parent(path) {
+        // All partitions of a tree at once.
+        Some(directory) if directory.rsplit('/').next()?.contains('=') => parent(directory),
+        directory => directory,
+    };
+    paths.filter_map(top).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The parts of a partition that `path` is not.
+fn others(
+    store: &Store,
+    sizes: Option<&BTreeMap<String, u64>>,
+    directory: &str,
+    path: &str,
+) -> Result<Vec<String>, WriteError> {
+    let start = format!("{directory}/part-");
+    let mut parts = match sizes {
+        None => parts(store, directory)?,
+        Some(sizes) => {
+            let below = sizes.range(start.clone()..).map(|it| it.0.clone());
+            below.take_while(|it| it.starts_with(&start)).collect()
+        }
+    };
+    parts.retain(|it| it != path);
+    Ok(parts)
 }
 
 /// Makes the moves and removals survive a loss of power.
@@ -484,11 +561,8 @@ fn sync_directories(store: &Store, record: &Record) -> Result<(), WriteError> {
         }
     }
     let directories: Vec<&str> = directories.into_iter().collect();
-    directories.par_iter().try_for_each(|directory| match store.size(directory)? {
-        Some(_) => store.sync(directory),
-        // Removed because it was empty.
-        None => Ok(()),
-    })?;
+    // One that was empty is gone.
+    directories.par_iter().try_for_each(|directory| store.sync_directory(directory))?;
     store.sync_root()
 }
 
@@ -500,6 +574,15 @@ fn partition(path: &str) -> Option<&str> {
 /// The files of a dataset: `part-…` in directories of the form `column=value`. Others may keep
 /// files of their own beside them.
 fn dataset(store: &Store, path: &str) -> Result<Vec<String>, WriteError> {
+    if let Some(sizes) = store.sizes(&[path])? {
+        let is_part = |file: &&String| {
+            let mut segments = file[path.len()..].split('/').skip(1);
+            let segments = (segments.next(), segments.next(), segments.next());
+            matches!(segments, (Some(partition), Some(name), None)
+                if partition.contains('=') && name.starts_with("part-"))
+        };
+        return Ok(sizes.into_keys().filter(|it| is_part(&it)).collect());
+    }
     let mut files = Vec::new();
     for partition in store.list(path)? {
         if partition.kind == EntryKind::File || !partition.name.contains('=') {

@@ -126,6 +126,7 @@ mod tests {
             rows: 1,
             bytes,
             is_replaced: false,
+            turn: 0,
         })
     }
 

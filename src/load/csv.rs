@@ -112,15 +112,14 @@ impl BatchWriter for CsvWriter {
         let Self { plan, encoder, rows, .. } = *self;
         let path = encoder.file().absolute().to_owned();
         let finish = || {
-            let mut file = match encoder {
+            Ok(match encoder {
                 Encoder::None(file) => file,
                 Encoder::Gzip(encoder) => encoder.finish()?,
                 Encoder::Zstd(encoder) => encoder.finish()?,
-            };
-            file.flush()?;
-            Ok(file)
+            })
         };
-        let file = finish().map_err(super::store::io_error("write", &path))?;
+        let mut file = finish().map_err(super::store::io_error("write", &path))?;
+        file.finish()?;
         Ok(StagedFile {
             staged: file.path().to_owned(),
             path: String::new(),
@@ -130,6 +129,7 @@ impl BatchWriter for CsvWriter {
             rows,
             bytes: file.bytes(),
             is_replaced: false,
+            turn: 0,
         })
     }
 }

@@ -111,7 +111,7 @@ impl Destination {
         now: DateTime<Utc>,
         purpose: Purpose,
     ) -> Result<Self, WriteError> {
-        let store = Store::open(&plan.path)?;
+        let store = Store::of(&plan.path, plan.lease)?;
         let lock = Lock::take(&store, pipeline, run)?;
         let finished = Inspection::of(&store, pipeline).unapplied()?;
         commit::recover(&store, pipeline)?;
@@ -358,7 +358,10 @@ impl StreamWriter {
             let partition = Ordinal::of_number(it.number);
             if it.is_replaced { turns.first(partition) } else { turns.whole(partition) }
         };
-        files.sort_by(|a, b| (turn(a), &a.path).cmp(&(turn(b), &b.path)));
+        for file in &mut files {
+            file.turn = turn(file) as u64;
+        }
+        files.sort_by(|a, b| (a.turn, &a.path).cmp(&(b.turn, &b.path)));
         let changed = changed.into_iter().map(|it| partitioner.directory(it)).collect();
         let outcome =
             Outcome { counts, changes: told, read, stood, rows, living, changed, kept, files };

@@ -6,6 +6,8 @@ use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 use thiserror::Error;
 
+use super::store::{Refusal, RefusalKind};
+
 /// Why rows could not be written, or a destination could not be opened.
 ///
 /// No message contains its source; whoever prints it prints the chain.
@@ -83,6 +85,14 @@ pub enum WriteError {
         pipeline: String,
         /// The run and the process that hold it.
         holder: String,
+    },
+    /// An object store does not heed conditions.
+    #[error(
+        "`{}` ignores conditions on what is written: two runs at once would not be kept apart there, and one that was paused could overwrite what a later one has published", root.display()
+    )]
+    Unconditional {
+        /// The destination.
+        root: PathBuf,
     },
     /// A run came and went while its dataset was looked at.
     #[error("a run of pipeline `{pipeline}` has published while its files were verified")]
@@ -225,4 +235,56 @@ pub enum WriteError {
         /// The directory of its files.
         directory: String,
     },
+}
+
+impl WriteError {
+    /// What to try where an object store refused; `None` where none did.
+    pub fn bucket_hint(&self) -> Option<&'static str> {
+        let source = match self {
+            Self::Unconditional { .. } => {
+                return Some(
+                    "use a store that heeds `If-None-Match` and `If-Match`, or promise that only one run at a time writes there with `destination: { single_writer: true }`",
+                );
+            }
+            Self::Io { source, .. } => source,
+            Self::Parquet { source: ParquetError::External(source), .. } => {
+                source.downcast_ref()?
+            }
+            _ => return None,
+        };
+        Some(match Refusal::kind_of(source)? {
+            RefusalKind::NotFound => {
+                "run again; if that does not help, `tracklake verify` says what is missing"
+            }
+            RefusalKind::Condition => "run again: another run has changed it meanwhile",
+            RefusalKind::NoBucket => {
+                "check the bucket's name, and that the endpoint and the region are those of the bucket"
+            }
+            RefusalKind::NoCredentials => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for `s3://`, GOOGLE_SERVICE_ACCOUNT for `gs://`, AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY for `az://`, or give the host a role"
+            }
+            RefusalKind::Unauthenticated => {
+                "check the keys in the environment, that they have not expired, and that they are of this store"
+            }
+            RefusalKind::Denied => {
+                "allow listing the bucket, and reading, writing and removing objects in the folder"
+            }
+            RefusalKind::ClockSkew => {
+                "set the clock of this host right: signatures are valid for some minutes around the store's time"
+            }
+            RefusalKind::SlowDown | RefusalKind::Server => {
+                "run again later: what was read is kept, and nothing that was published has changed"
+            }
+            RefusalKind::Unreachable => {
+                "check the endpoint in the environment (AWS_ENDPOINT_URL, AZURE_STORAGE_ENDPOINT) and the network"
+            }
+            RefusalKind::Dropped => "check the network, then run again: what was read is kept",
+            RefusalKind::Unsupported => "check that the endpoint is that of an object store",
+            RefusalKind::Setting => "correct the environment variable",
+            RefusalKind::LeaseLost => {
+                "run again; if the host sleeps or is paused for longer, set a longer `destination: { lease_secs }`"
+            }
+            RefusalKind::Other => "check the bucket and the environment variables of its service",
+        })
+    }
 }

@@ -14,7 +14,6 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},
-    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +25,7 @@ use super::{
     store::{EntryKind, Store, io_error},
     update::Order,
 };
-use crate::plan::{DestinationPlan, Name, StreamPlan, dataset_schema};
+use crate::plan::{DestinationPath, DestinationPlan, Name, StreamPlan, dataset_schema};
 
 /// One pipeline's part of a destination, to be looked at.
 #[derive(Debug)]
@@ -95,9 +94,9 @@ struct ManifestHead {
 }
 
 impl Inspection {
-    /// Opens what `pipeline` has in `directory`; `None` where there is no such directory.
-    pub fn open(directory: &Path, pipeline: &Name) -> Result<Option<Self>, WriteError> {
-        let store = Store::existing(directory)?;
+    /// Opens what `pipeline` has in a destination; `None` where there is no such directory.
+    pub fn open(path: &DestinationPath, pipeline: &Name) -> Result<Option<Self>, WriteError> {
+        let store = Store::existing_of(path)?;
         Ok(store.map(|store| Self::of(&store, pipeline)))
     }
 
@@ -241,7 +240,7 @@ impl Inspection {
         let (mut streams, mut bytes) = (Vec::new(), 0);
         for entry in self.store.list(&directory)? {
             let Some(stream) = entry.name.strip_suffix(".spool") else { continue };
-            let size = self.store.size(&format!("{directory}/{}", entry.name))?;
+            let size = self.store.log_size(&format!("{directory}/{}", entry.name))?;
             if let Some(size) = size.filter(|it| *it > 0) {
                 streams.push(stream.to_owned());
                 bytes += size;

@@ -4,15 +4,16 @@
 //! _tracklake/<pipeline>/lock     "run 20240725T094206Z (pid 4711)", locked while that process lives
 //! ```
 
-use std::fs::File;
-
-use super::{WriteError, store::Store};
+use super::{
+    WriteError,
+    store::{Guard, Store},
+};
 use crate::plan::Name;
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _guard: Guard,
 }
 
 impl Lock {
@@ -21,7 +22,7 @@ impl Lock {
         let path = path(pipeline);
         let holder = format!("run {run} (pid {})", std::process::id());
         match store.lock(&path, &holder)? {
-            Ok(file) => Ok(Self { _file: file }),
+            Ok(guard) => Ok(Self { _guard: guard }),
             Err(holder) => Err(WriteError::Locked { pipeline: pipeline.to_string(), holder }),
         }
     }

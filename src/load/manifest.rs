@@ -189,6 +189,7 @@ impl ManifestFile {
             rows,
             bytes,
             is_replaced: _,
+            turn: _,
         } = file;
         Self {
             path: path.clone(),
@@ -238,7 +239,7 @@ impl Manifest {
             let is_written = trees.iter().any(|it| tree_name(&it.path) == format);
             let directory = format!("{format}/{}/{}", self.pipeline, self.stream);
             // Whoever has removed it does not want it any more.
-            if format != ROWS && !is_written && store.size(&directory)?.is_some() {
+            if format != ROWS && !is_written && store.has_directory(&directory)? {
                 return Err(WriteError::FormatLeft {
                     stream: name(),
                     format: format.clone(),

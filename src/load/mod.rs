@@ -121,6 +121,8 @@ pub struct StagedFile {
     pub bytes: u64,
     /// Whether another one takes its place in the same commit.
     pub is_replaced: bool,
+    /// It comes after the files of lower turns.
+    pub turn: u64,
 }
 
 /// What every file of a stream shares.

@@ -112,9 +112,7 @@ impl BatchWriter for ParquetWriter {
         let writer = self.open(&empty)?;
         writer.finish().map_err(|source| write_error(writer, source))?;
         let file = writer.inner_mut();
-        if let Err(source) = file.flush() {
-            return Err(file.error()(source));
-        }
+        file.finish()?;
         Ok(StagedFile {
             staged: file.path().to_owned(),
             path: String::new(),
@@ -124,6 +122,7 @@ impl BatchWriter for ParquetWriter {
             bytes: file.bytes(),
             rows: self.rows,
             is_replaced: false,
+            turn: 0,
         })
     }
 }
@@ -266,7 +265,7 @@ pub(super) fn read_back(
     file: &StagedFile,
     schema: &Schema,
 ) -> Result<(), WriteError> {
-    let (handle, path) = store.open_file(&file.staged)?;
+    let (handle, path) = store.open_stored(&file.staged)?;
     let metadata =
         ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new()).map_err(|source| {
             WriteError::Parquet { action: "read back", path: path.clone(), source }

@@ -156,8 +156,7 @@ impl QuarantineWriter {
     /// Makes the file visible, and says where it is; `None` if nothing was rejected.
     pub fn publish(mut self) -> Result<Option<String>, WriteError> {
         let Some(mut file) = self.file.take() else { return Ok(None) };
-        let flushed = file.flush();
-        flushed.map_err(io_error("write", file.absolute()))?;
+        file.finish()?;
         drop(file);
         let Held { store, pipeline, run, .. } = &*self.held;
         let path = format!("{}/{}.jsonl", directory(pipeline, &self.stream), segment(run));
@@ -283,7 +282,7 @@ impl Requarantine {
                 };
                 written.map_err(file.error())
             })?;
-            file.flush().map_err(file.error())?;
+            file.finish()?;
             let bytes = file.bytes();
             drop(file);
             if is_changed && bytes > 0 {

@@ -19,8 +19,8 @@ use std::{
     fs::File,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _},
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use arrow::{
@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     WriteError,
     destination::Held,
-    store::{StagingFile, Store, io_error},
+    store::{At, StagingFile, Store, io_error},
 };
 use crate::plan::Name;
 
@@ -252,6 +252,8 @@ pub struct Spooled {
     slices: HashMap<u64, FinishedSlice>,
     /// Where the last whole frame ends.
     end: u64,
+    /// The file, once it is read: what it has of finished slices stays as it is.
+    log: OnceLock<(Arc<File>, PathBuf)>,
 }
 
 #[derive(Debug, Default)]
@@ -272,8 +274,9 @@ impl Spooled {
         let mut preamble = ipc(&schema).map_err(|err| unwritable(&absolute, err))?;
         let preamble = std::mem::take(preamble.get_mut());
         let held = Arc::clone(held);
-        let mut spooled = Self { held, path, schema, preamble, slices: HashMap::new(), end: 0 };
-        if spooled.held.store.size(&spooled.path)?.is_some() {
+        let (slices, log) = (HashMap::new(), OnceLock::new());
+        let mut spooled = Self { held, path, schema, preamble, slices, end: 0, log };
+        if spooled.held.store.log_size(&spooled.path)?.is_some() {
             spooled.scan()?;
         }
         Ok(spooled)
@@ -293,7 +296,7 @@ impl Spooled {
 
     /// Goes on with the file, behind its last whole frame.
     pub fn append(&self) -> Result<SpoolWriter, WriteError> {
-        let file = self.held.store.append(&self.path, self.end)?;
+        let file = self.held.store.append_log(&self.path, self.end)?;
         let mut ipc = ipc(&self.schema).map_err(|err| unwritable(file.absolute(), err))?;
         ipc.get_mut().clear();
         Ok(SpoolWriter { file, ipc })
@@ -331,8 +334,15 @@ impl Spooled {
     }
 
     fn frames(&self) -> Result<Frames, WriteError> {
-        let (file, absolute) = self.held.store.open_file(&self.path)?;
-        Ok(Frames { reader: BufReader::new(file), absolute, offset: 0 })
+        let (file, absolute) = if let Some(log) = self.log.get() {
+            log
+        } else {
+            let (file, absolute) = self.held.store.open_log(&self.path)?;
+            // Another thread may have been quicker: its file has the same slices.
+            self.log.get_or_init(|| (Arc::new(file), absolute))
+        };
+        let reader = BufReader::new(At::new(Arc::clone(file), 0));
+        Ok(Frames { reader, absolute: absolute.clone(), offset: 0 })
     }
 
     fn parse(&self, payload: &[u8]) -> Option<SpooledPage> {
@@ -379,7 +389,7 @@ fn page_head(payload: &[u8]) -> Option<PageHead> {
 
 #[derive(Debug)]
 struct Frames {
-    reader: BufReader<File>,
+    reader: BufReader<At>,
     absolute: std::path::PathBuf,
     offset: u64,
 }
@@ -454,7 +464,7 @@ pub(super) fn header_of(
 
 /// Forgets the finished slices of a stream, because they are published.
 pub(super) fn forget(held: &Held, stream: &Name) -> Result<(), WriteError> {
-    held.store.remove(&spool(held, stream))
+    held.store.remove_log(&spool(held, stream))
 }
 
 /// Forgets all finished slices, because the run has ended.

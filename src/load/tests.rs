@@ -1,5 +1,6 @@
 //! One suite for every format.
 
+mod bucket;
 mod compact;
 mod crash;
 mod mark;

@@ -32,7 +32,7 @@ use super::{
     inspect::Inspection,
     manifest::{self, Manifest, ManifestFile, ROWS},
     partition::{Ordinal, Partitioner},
-    store::{EntryKind, io_error},
+    store::{EntryKind, StoredFile, io_error},
 };
 use crate::plan::Name;
 use keys::Keys;
@@ -247,21 +247,25 @@ impl Inspection {
         trees.extend(known.iter().map(|it| manifest::tree_name(it)));
         let mut waiting: Vec<String> =
             trees.iter().map(|it| manifest::tree_path(it, &self.pipeline, stream)).collect();
+        let is_data = |name: &str| {
+            let ends = [".parquet", ".csv", ".csv.gz", ".csv.zst"];
+            name.starts_with("part-") || ends.iter().any(|it| name.ends_with(it))
+        };
+        let directories: Vec<&str> = waiting.iter().map(String::as_str).collect();
+        if let Some(sizes) = self.store.sizes(&directories)? {
+            let name = |path: &String| path.rsplit('/').next().is_some_and(is_data);
+            return Ok(sizes.into_keys().filter(name).collect());
+        }
         let mut files = Vec::new();
         while let Some(directory) = waiting.pop() {
-            if self.store.size(&directory)?.is_none() {
+            if !self.store.has_directory(&directory)? {
                 continue;
             }
             for entry in self.store.list(&directory)? {
                 let path = format!("{directory}/{}", entry.name);
-                let name = entry.name.as_str();
-                let is_data = name.starts_with("part-")
-                    || [".parquet", ".csv", ".csv.gz", ".csv.zst"]
-                        .iter()
-                        .any(|it| name.ends_with(it));
                 match entry.kind {
                     EntryKind::Directory => waiting.push(path),
-                    EntryKind::File if is_data => files.push(path),
+                    EntryKind::File if is_data(&entry.name) => files.push(path),
                     EntryKind::File => {}
                 }
             }
@@ -476,11 +480,8 @@ impl Check<'_> {
         Ok(true)
     }
 
-    fn open(
-        &self,
-        path: &str,
-    ) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, WriteError> {
-        let (handle, absolute) = self.inspection.store.open_file(path)?;
+    fn open(&self, path: &str) -> Result<ParquetRecordBatchReaderBuilder<StoredFile>, WriteError> {
+        let (handle, absolute) = self.inspection.store.open_stored(path)?;
         let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
             .map_err(|source| WriteError::Parquet { action: "read", path: absolute, source })?;
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(handle, metadata))
@@ -488,11 +489,7 @@ impl Check<'_> {
 
     /// Compares the file's columns with those of the manifest, and says whether the rest of the
     /// file can be understood.
-    fn schema(
-        &mut self,
-        path: &str,
-        reader: &ParquetRecordBatchReaderBuilder<std::fs::File>,
-    ) -> bool {
+    fn schema(&mut self, path: &str, reader: &ParquetRecordBatchReaderBuilder<StoredFile>) -> bool {
         let manifest = self.manifest;
         let mut is_sound = true;
         for field in reader.schema().fields() {

@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod column;
+pub mod destination;
 pub mod expect;
 pub mod facts;
 pub mod mask;
@@ -34,6 +35,7 @@ pub use column::{
     Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DESCRIPTION, DurationUnit,
     EXTRA_COLUMN, InstantFormat, MASK_METADATA, UnknownFields, arrow_schema, dataset_schema,
 };
+pub use destination::{BucketUrl, DestinationPath, LeasePlan, Service};
 pub use expect::{DaysPlan, ExpectPlan, Expected};
 pub use facts::{PageFacts, SliceContext};
 pub use mask::{MaskConstant, MaskPlan};
@@ -214,8 +216,10 @@ pub enum Outcome {
 /// Where files go, and in which formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationPlan {
-    /// A directory.
-    pub path: std::path::PathBuf,
+    /// A directory, or a folder of a bucket.
+    pub path: DestinationPath,
+    /// How a bucket is held.
+    pub lease: LeasePlan,
     /// The formats, each in a tree of its own.
     pub formats: Vec<FormatPlan>,
     /// The size at which a partition's file is followed by another.

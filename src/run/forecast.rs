@@ -152,7 +152,7 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     }
     Ok(Forecast {
         pipeline: plan.pipeline.to_string(),
-        output: plan.destination.path.display().to_string(),
+        output: plan.destination.path.to_string(),
         unapplied: match &inspection {
             Some(inspection) => inspection.unapplied().map_err(Error::Inspect)?,
             None => Vec::new(),

@@ -37,7 +37,8 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tracing::{Instrument as _, info_span, warn};
+use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span, info_span, warn};
 
 pub use bound::Bound;
 pub use forecast::{Forecast, GoesOn, StreamForecast, forecast};
@@ -55,7 +56,7 @@ use crate::{
     error::Error,
     extract::{Extractor, Horizon, planned_start, reread},
     load::{Destination, Purpose, ResumeHeader, Rewrite, Unapplied},
-    plan::{Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
+    plan::{DestinationPath, Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
 };
@@ -165,9 +166,12 @@ pub async fn run(
     let work = async {
         let started = Instant::now();
         let extractor = Extractor::new(plan).map_err(|err| Error::Source(Box::new(err)))?;
-        let RunOptions { run, now, purpose, .. } = options;
-        let destination = Destination::open(&plan.destination, &plan.pipeline, run, *now, *purpose)
-            .map_err(Error::Write)?;
+        let RunOptions { purpose, .. } = options;
+        tokio::pin!(shutdown);
+        let destination = tokio::select! {
+            destination = open(plan, options) => destination?,
+            () = &mut shutdown => return Err(Error::Interrupted),
+        };
         for Unapplied { stream, run } in destination.finished() {
             warn!(stream, "the commit of run {run} was finished first");
         }
@@ -189,7 +193,7 @@ pub async fn run(
         tokio::pin!(all);
         let streams = tokio::select! {
             streams = &mut all => streams,
-            () = shutdown => {
+            () = &mut shutdown => {
                 warn!("stopping when the requests under way are answered; once more to stop at once");
                 extractor.drain();
                 tokio::time::timeout(GRACE, all).await.map_err(|_| Error::Interrupted)?
@@ -219,6 +223,27 @@ pub async fn run(
         Ok(report)
     };
     work.instrument(span).await
+}
+
+/// Opens the destination. In a bucket this may take as long as the lease of a run that died: it goes on by
+/// itself, so that it need not be waited for.
+async fn open(plan: &Plan, options: &RunOptions) -> Result<Destination, Error> {
+    let RunOptions { run, now, purpose, .. } = options;
+    let (to, pipeline) = (plan.destination.clone(), plan.pipeline.clone());
+    if let DestinationPath::Directory(_) = to.path {
+        return Destination::open(&to, &pipeline, run, *now, *purpose).map_err(Error::Write);
+    }
+    let (run, now, purpose, span) = (run.clone(), *now, *purpose, Span::current());
+    let (send, opened) = oneshot::channel();
+    std::thread::spawn(move || {
+        let opened = span.in_scope(|| Destination::open(&to, &pipeline, &run, now, purpose));
+        // Where nobody waits any more, it is let go of again.
+        let _ = send.send(opened);
+    });
+    let opened = opened.await;
+    opened
+        .map_err(|_| Error::Internal("the destination was given up".into()))?
+        .map_err(Error::Write)
 }
 
 /// Leaves what a run leaves beside its data: its report, and no slices that nobody needs any more.

@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
             Purpose::Publish => quarantine.publish().map_err(Error::Write)?,
             Purpose::Rehearse => None,
         };
-        let quarantine = quarantine.map(|it| self.plan.destination.path.join(it));
+        let quarantine = quarantine.map(|it| self.plan.destination.path.join(&it));
         report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
         let staged = staged.map_err(Error::Write)?;
 

@@ -91,7 +91,7 @@ impl Table {
     pub(crate) fn new(output: &Path, rows: i64, ids: Ids) -> Self {
         let inputs = Inputs::new([]);
         let mut plan = config::load_text("bench.yaml".as_ref(), PIPELINE, &inputs).unwrap();
-        output.clone_into(&mut plan.destination.path);
+        plan.destination.path = output.into();
         Self { plan, output: output.to_owned(), rows, ids }
     }
 

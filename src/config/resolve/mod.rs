@@ -13,7 +13,7 @@ mod write;
 mod expect;
 mod value;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     Location, Tables,
@@ -25,8 +25,8 @@ use super::{
     template::{Checked, Scope, Secrecy, Variables},
 };
 use crate::plan::{
-    CsvCompression, CsvPlan, DestinationPlan, Escape, FormatPlan, Name, Plan, Redactor, Secret,
-    StreamPlan, Template, value_text,
+    CsvCompression, CsvPlan, DestinationPath, DestinationPlan, Escape, FormatPlan, LeasePlan, Name,
+    Plan, Redactor, Secret, StreamPlan, Template, value_text,
 };
 
 pub(super) use value::parse_start;
@@ -139,7 +139,7 @@ pub(super) fn tables(
             pipeline,
             tables,
             formats: destination.formats,
-            destination: destination.path.display().to_string(),
+            destination: destination.path.to_string(),
         }),
         _ => {
             resolver.problems.sort_by_key(|it| it.place);
@@ -281,7 +281,7 @@ impl Resolver<'_> {
     }
 
     fn destination(&mut self, spec: DestinationSpec) -> Option<DestinationPlan> {
-        let DestinationSpec { path, formats, target_file_mb } = spec;
+        let DestinationSpec { path, formats, target_file_mb, single_writer, lease_secs } = spec;
         let path = match path {
             Some(path) => match self.text("destination.path", &path, Secrecy::Refused) {
                 None if self.tolerant() => "output".to_owned(),
@@ -289,15 +289,19 @@ impl Resolver<'_> {
             },
             None => "output".to_owned(),
         };
-        if path.is_empty() {
-            self.problem("destination.path", "the path is empty", None);
+        let path: DestinationPath = match path.parse() {
+            Ok(path) => path,
+            Err(message) => {
+                self.problem("destination.path", message, None);
+                return None;
+            }
+        };
+        let lease_secs = lease_secs.unwrap_or(LeasePlan::DEFAULT_SECS);
+        if !(3..=3_600).contains(&lease_secs) {
+            self.problem("destination.lease_secs", "a lease is from 3 to 3600 seconds long", None);
             return None;
         }
-        if let Some((scheme, _)) = path.split_once("://") {
-            let message = format!("`{scheme}://` is not supported yet: name a directory");
-            self.problem("destination.path", message, None);
-            return None;
-        }
+        let lease = LeasePlan { length: Duration::from_secs(lease_secs.into()), single_writer };
         let formats = match formats {
             None => vec![FormatPlan::Parquet, FormatPlan::Csv(CsvPlan::default())],
             Some(formats) => {
@@ -323,7 +327,7 @@ impl Resolver<'_> {
             return None;
         }
         let target_file_bytes = target_file_mb.unwrap_or(256).max(1) << 20;
-        Some(DestinationPlan { path: path.into(), formats, target_file_bytes })
+        Some(DestinationPlan { path, lease, formats, target_file_bytes })
     }
 
     /// Resolves the streams and puts parents before their children.

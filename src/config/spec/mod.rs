@@ -236,12 +236,20 @@ pub(in crate::config) enum OutcomeSpec {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct DestinationSpec {
-    /// A directory. Default: `output`.
+    /// A directory, or a folder of a bucket: `s3://BUCKET/FOLDER`, `gs://…` or `az://…`. Credentials come
+    /// from the environment. Default: `output`.
     pub(in crate::config) path: Option<Scalar>,
     /// The formats. Default: both.
     pub(in crate::config) formats: Option<FormatsSpec>,
     /// Mebibytes at which a partition's file is followed by another. Default: 256.
     pub(in crate::config) target_file_mb: Option<u64>,
+    /// Promises that never two runs of the pipeline write at once, for a bucket that ignores conditions on
+    /// what is written (`If-Match`): nothing else keeps them apart there. A directory does not need it.
+    /// Default: false.
+    #[serde(default)]
+    pub(in crate::config) single_writer: bool,
+    /// Seconds after which a run that died no longer holds its bucket, 3 to 3600. Default: 60.
+    pub(in crate::config) lease_secs: Option<u32>,
 }
 
 /// The formats, each in a directory of its own.

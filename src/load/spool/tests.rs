@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::*;
 use crate::{
     load::{Destination, Purpose},
-    plan::{DestinationPlan, FormatPlan},
+    plan::{DestinationPlan, FormatPlan, LeasePlan},
 };
 
 const SPOOL: &str = "_tracklake/p/resume/s.spool";
@@ -23,7 +23,8 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let plan = DestinationPlan {
-            path: dir.path().to_owned(),
+            path: dir.path().into(),
+            lease: LeasePlan::default(),
             formats: vec![FormatPlan::Parquet],
             target_file_bytes: 1 << 20,
         };

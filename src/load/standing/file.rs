@@ -1,11 +1,6 @@
 //! One file of the dataset: its footer, and some columns of some of its rows.
 
-use std::{
-    fs::File,
-    io::{Read as _, Seek as _},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions, new_null_array},
@@ -23,13 +18,13 @@ use parquet::{
         },
     },
     errors::ParquetError,
-    file::reader::ChunkReader,
+    file::reader::{ChunkReader, Length as _},
 };
 
 use super::StandingFile;
 use crate::load::{
     WriteError,
-    store::{Store, io_error},
+    store::{Store, StoredFile, io_error},
 };
 
 /// Bytes of a batch that is read, about.
@@ -45,22 +40,22 @@ const WHOLE_BYTES: u64 = 1 << 20;
 /// A file, and what its footer says.
 pub(super) struct Opened<'a> {
     file: &'a StandingFile,
-    pub(super) handle: File,
+    pub(super) handle: StoredFile,
     pub(super) path: PathBuf,
     pub(super) metadata: ArrowReaderMetadata,
 }
 
 impl<'a> Opened<'a> {
     pub(super) fn new(store: &Store, file: &'a StandingFile) -> Result<Self, WriteError> {
-        let path = store.absolute(&file.path)?;
-        let found = store.size(&file.path)?;
-        if found != Some(file.bytes) {
-            let found = found.map_or("it is missing".to_owned(), |it| {
-                format!("it has {it} bytes, not {}", file.bytes)
-            });
+        let Some((handle, path)) = store.find_stored(&file.path)? else {
+            let path = store.absolute(&file.path)?;
+            return Err(WriteError::Standing { path, found: "it is missing".to_owned() });
+        };
+        let bytes = handle.len();
+        if bytes != file.bytes {
+            let found = format!("it has {bytes} bytes, not {}", file.bytes);
             return Err(WriteError::Standing { path, found });
         }
-        let (handle, path) = store.open_file(&file.path)?;
         let metadata = ArrowReaderMetadata::load(&handle, ArrowReaderOptions::new())
             .map_err(|source| WriteError::Parquet { action: "read", path: path.clone(), source })?;
         Ok(Self { file, handle, path, metadata })
@@ -106,15 +101,10 @@ impl<'a> Opened<'a> {
         let bytes = self.file.bytes;
         let is_most = columns.len() * 2 >= schema.fields().len();
         let reader = if bytes <= SMALL_BYTES || is_most && bytes <= WHOLE_BYTES {
-            let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
-            let mut file = &self.handle;
-            let read = file.rewind().and_then(|()| file.read_to_end(&mut whole));
-            read.map_err(io_error("read", &self.path))?;
+            let whole = self.handle.bytes().map_err(io_error("read", &self.path))?;
             wanted.reader(Bytes::from(whole), self.metadata.clone())
         } else {
-            let handle = self.handle.try_clone();
-            let handle = handle.map_err(io_error("open", &self.path))?;
-            wanted.reader(handle, self.metadata.clone())
+            wanted.reader(self.handle.clone(), self.metadata.clone())
         };
         let reader = reader.map_err(|source| self.error(source))?;
         let schema = Arc::new(Schema::new(fields));

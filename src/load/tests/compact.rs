@@ -63,7 +63,7 @@ fn a_partition_of_many_files_becomes_one_of_the_same_rows_state_and_run() {
             assert_eq!((was.files, is.files), (6 * each, 2 * each));
             let after: Vec<_> = formats.iter().map(|it| read(dir.path(), *it)).collect();
             assert!(before == after);
-            let inspection = Inspection::open(dir.path(), &name("p")).unwrap().unwrap();
+            let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
             let summary = inspection.stream(&name("s")).unwrap().unwrap();
             assert_eq!((summary.rows, summary.run.as_str()), (40_001, "r1"));
             assert_eq!(summary.state, json!({ "cursor": 7 }));
@@ -128,7 +128,7 @@ fn killed_anywhere_the_rows_are_the_same_and_never_seen_twice() {
         drop(open(dir.path(), &BOTH, 256 << 20, "r3"));
         assert!(read(dir.path(), BOTH[0]) == expected, "after {changes}");
         assert!(read(dir.path(), BOTH[1]) == expected, "after {changes}");
-        let inspection = Inspection::open(dir.path(), &name("p")).unwrap().unwrap();
+        let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
         is_compacted.push(inspection.stream(&name("s")).unwrap().unwrap().files == 6);
         if is_done {
             break;

@@ -159,7 +159,7 @@ fn parts_whose_rows_move_between_them_are_never_seen_together() {
         writer.finish(&ReadScopes::Nothing, Rewrite::Changed)?.publish(&Value::Null)
     };
     let open = |path: &Path| {
-        let plan = DestinationPlan { path: path.to_owned(), ..plan.clone() };
+        let plan = DestinationPlan { path: path.into(), ..plan.clone() };
         Destination::open(&plan, &name("p"), "r1", now(), Purpose::Publish).unwrap()
     };
     let mut rows: Vec<TestRow> = (0..20_000).map(|id| row(id, 0, "a")).collect();

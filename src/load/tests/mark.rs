@@ -98,7 +98,7 @@ fn a_row_that_goes_stays_with_the_time_until_it_comes_again() {
         assert_eq!((again.1, again.4), (1, vec![day(26), day(28)]), "{mode:?}");
         assert_eq!(rows(dir.path()), [(a, LIVES), (moved, LIVES)], "{mode:?}");
 
-        let inspection = Inspection::open(dir.path(), &name("p")).unwrap().unwrap();
+        let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
         assert_eq!(inspection.verify(&[name("s")]).unwrap()[0].problems, []);
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     load::{Destination, Purpose, StreamWriter},
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, CsvPlan, DestinationPlan, FormatPlan,
-        InstantFormat, JsonPath, MaxRejected, Method, Name, PaginatePlan, PartitionPlan,
+        InstantFormat, JsonPath, LeasePlan, MaxRejected, Method, Name, PaginatePlan, PartitionPlan,
         PartitionUnit, RecordsPlan, RequestPlan, SlicesPlan, StreamPlan, Template, UnknownFields,
         WriteMode, arrow_schema,
     },
@@ -173,7 +173,8 @@ pub(super) fn batch(rows: &[TestRow]) -> RecordBatch {
 
 pub(super) fn destination_plan(path: &Path, formats: &[FormatPlan]) -> DestinationPlan {
     DestinationPlan {
-        path: path.to_owned(),
+        path: path.into(),
+        lease: LeasePlan::default(),
         formats: formats.to_vec(),
         target_file_bytes: 256 << 20,
     }

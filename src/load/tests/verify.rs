@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn verify(path: &Path) -> VerifiedStream {
-    let inspection = Inspection::open(path, &name("p")).unwrap().unwrap();
+    let inspection = Inspection::open(&path.into(), &name("p")).unwrap().unwrap();
     inspection.verify(&[name("s")]).unwrap().remove(0)
 }
 
@@ -139,7 +139,7 @@ fn a_run_that_holds_the_pipeline_is_not_disturbed() {
     let dir = tempfile::tempdir().unwrap();
     publish(dir.path(), &[FormatPlan::Parquet], &stream(append()), &[row(1, 0, "a")]);
     let destination = super::support::open(dir.path(), &[FormatPlan::Parquet]);
-    let inspection = Inspection::open(dir.path(), &name("p")).unwrap().unwrap();
+    let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
 
     let err = inspection.verify(&[name("s")]).unwrap_err();
 
@@ -156,8 +156,8 @@ fn looking_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = dir.path().join("lake");
 
-    assert!(Inspection::open(&nowhere, &name("p")).unwrap().is_none());
-    let inspection = Inspection::open(dir.path(), &name("p")).unwrap().unwrap();
+    assert!(Inspection::open(&nowhere.into(), &name("p")).unwrap().is_none());
+    let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
     assert_eq!(inspection.holder().unwrap(), None);
     assert_eq!(inspection.unfinished().unwrap(), None);
     assert_eq!(inspection.reports(5).unwrap(), []);

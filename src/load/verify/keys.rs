@@ -139,7 +139,7 @@ impl Keys {
         let mut sorter = Sorter::new(scratch.store(), SPILL, SORT_BYTES);
         let mut any = None;
         for (number, path) in files.iter().enumerate() {
-            let (handle, absolute) = store.open_file(path)?;
+            let (handle, absolute) = store.open_stored(path)?;
             let failed =
                 |source| WriteError::Parquet { action: "read", path: absolute.clone(), source };
             let builder = ParquetRecordBatchReaderBuilder::try_new(handle).map_err(failed)?;

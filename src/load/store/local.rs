@@ -1,92 +1,28 @@
-//! The destination's files: the only file of the crate that creates, renames or removes any.
+//! A destination that is a directory.
 //!
-//! ```text
-//! "parquet/p/s/date=2024-07-25/part-0.parquet"  ->  <destination>/parquet/p/s/…
-//! "../elsewhere"                                ->  refused
-//! ```
-//!
-//! Paths are text, relative to the destination, with `/` between their segments, as an object
-//! store has them. Nothing is ever truncated in place: a file is new, or replaces another by a
-//! rename.
-#![expect(clippy::disallowed_methods, reason = "everyone else goes through here")]
+//! Nothing is ever truncated in place: a file is new, or replaces another by a rename.
+#![expect(clippy::disallowed_methods, reason = "the store is what others go through")]
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write},
+    io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
-use super::WriteError;
+#[cfg(test)]
+use super::Fuse;
+use super::{Entry, EntryKind, StagingFile, TemporaryFile, found, io_error};
+use crate::load::WriteError;
 
 /// A local directory, and nothing outside of it.
 #[derive(Debug, Clone)]
-pub(super) struct Store {
+pub(super) struct Local {
     root: PathBuf,
-    /// Lets a test end a run after any number of changes.
     #[cfg(test)]
-    pub(super) fuse: tests::Fuse,
+    pub(super) fuse: Fuse,
 }
 
-/// One name in a directory.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// The last segment of its path.
-    pub(super) name: String,
-    /// Whether it is a directory.
-    pub(super) kind: EntryKind,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EntryKind {
-    /// A directory, not a link to one.
-    Directory,
-    /// Anything else.
-    File,
-}
-
-/// Writes a small file beside the datasets whole, in a directory that is there: a reader finds its old content or
-/// its new one. Until then it has `.new` at its end.
-pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), WriteError> {
-    let (store, name) = beside(path)?;
-    store.replace(&name, content)
-}
-
-/// Finds out whether [`replace_file`] may write there, before there is something to write.
-pub fn check_file(path: &Path) -> Result<(), WriteError> {
-    beside(path).map(|_| ())
-}
-
-/// The directory of a file, and its name there.
-fn beside(path: &Path) -> Result<(Store, String), WriteError> {
-    let path = &followed(path).map_err(io_error("write", path))?;
-    let refused = |kind| io_error("write", path)(io::Error::from(kind));
-    let parent = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let store = Store::existing(parent)?;
-    let store =
-        store.ok_or_else(|| io_error("open directory", parent)(io::ErrorKind::NotFound.into()))?;
-    let name = path.file_name().and_then(|it| it.to_str());
-    let name = name.ok_or_else(|| refused(io::ErrorKind::InvalidFilename))?;
-    match fs::metadata(store.absolute(name)?) {
-        Ok(it) if it.is_dir() => Err(refused(io::ErrorKind::IsADirectory)),
-        Ok(it) if !it.is_file() => {
-            let other = io::Error::other("it is no regular file, which another could replace");
-            Err(io_error("write", path)(other))
-        }
-        _ => Ok((store, name.to_owned())),
-    }
-}
-
-/// Where a name leads through links, to what is there or may be created.
-fn followed(path: &Path) -> io::Result<PathBuf> {
-    match (found(fs::canonicalize(path))?, fs::read_link(path)) {
-        (Some(target), _) => Ok(target),
-        (None, Ok(next)) => followed(&path.parent().unwrap_or(Path::new("")).join(next)),
-        (None, Err(_)) => Ok(path.to_owned()),
-    }
-}
-
-impl Store {
+impl Local {
     /// Opens a directory, which is created where it is missing. It may be a link to one.
     pub(super) fn open(path: &Path) -> Result<Self, WriteError> {
         fs::create_dir_all(path).map_err(io_error("create directory", path))?;
@@ -94,7 +30,7 @@ impl Store {
         Ok(Self {
             root,
             #[cfg(test)]
-            fuse: tests::Fuse::default(),
+            fuse: Fuse::default(),
         })
     }
 
@@ -104,7 +40,7 @@ impl Store {
         Ok(opened.map(|root| Self {
             root,
             #[cfg(test)]
-            fuse: tests::Fuse::default(),
+            fuse: Fuse::default(),
         }))
     }
 
@@ -136,7 +72,7 @@ impl Store {
         self.change(&absolute)?;
         let file = File::create_new(&absolute).map_err(io_error("create", &absolute))?;
         let writer = BufWriter::with_capacity(1 << 16, file);
-        Ok(StagingFile { path: path.to_owned(), absolute, writer, bytes: 0 })
+        Ok(StagingFile::new(path, absolute, writer, 0))
     }
 
     /// Opens a file to go on behind its first `length` bytes; what follows them is cut off.
@@ -153,7 +89,7 @@ impl Store {
         };
         let file = open().map_err(io_error("open", &absolute))?;
         let writer = BufWriter::with_capacity(1 << 16, file);
-        Ok(StagingFile { path: path.to_owned(), absolute, writer, bytes: length })
+        Ok(StagingFile::new(path, absolute, writer, length))
     }
 
     /// Creates a file without a name in the directory `path`; it is gone when it is closed.
@@ -353,235 +289,5 @@ impl Store {
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as in tests")]
     fn change(&self, _: &Path) -> Result<(), WriteError> {
         Ok(())
-    }
-}
-
-/// A file that is being written, and how much of it there is.
-#[derive(Debug)]
-pub(super) struct StagingFile {
-    path: String,
-    absolute: PathBuf,
-    writer: BufWriter<File>,
-    bytes: u64,
-}
-
-impl StagingFile {
-    /// Its path in the destination.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Where it is on the host.
-    pub(super) fn absolute(&self) -> &Path {
-        &self.absolute
-    }
-
-    /// The bytes written so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// An I/O error on this file.
-    pub(super) fn error(&self) -> impl FnOnce(io::Error) -> WriteError {
-        io_error("write", &self.absolute)
-    }
-}
-
-impl Write for StagingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-/// A file without a name.
-#[derive(Debug)]
-pub(super) struct TemporaryFile {
-    /// For messages.
-    pub(super) directory: PathBuf,
-    /// The file.
-    pub(super) file: File,
-}
-
-/// A directory of the host's own for what does not fit in memory; it goes when this is dropped.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    store: Store,
-    _directory: tempfile::TempDir,
-}
-
-impl Scratch {
-    /// Creates the directory where the host wants such things.
-    pub(super) fn new() -> Result<Self, WriteError> {
-        let path = std::env::temp_dir();
-        let directory = tempfile::tempdir_in(&path)
-            .map_err(io_error("create a temporary directory in", &path))?;
-        Ok(Self { store: Store::open(directory.path())?, _directory: directory })
-    }
-
-    /// The directory as a store.
-    pub(super) fn store(&self) -> &Store {
-        &self.store
-    }
-}
-
-/// A file outside of any destination, which is not there under its name before it is complete; or a pipe
-/// or a device, which takes what it is given at once.
-#[derive(Debug)]
-pub struct NewFile {
-    path: PathBuf,
-    /// The name that a file has until then, in the same directory.
-    temporary: Option<PathBuf>,
-    file: File,
-}
-
-impl NewFile {
-    /// Starts the file beside its place, which is behind any links; `id` tells it from others of the same
-    /// name. Waits for the reader of a pipe.
-    pub fn create(path: &Path, id: &str) -> Result<Self, WriteError> {
-        let target = followed(path).map_err(io_error("create", path))?;
-        match fs::metadata(path) {
-            Ok(it) if it.is_dir() => {
-                let taken = io::Error::new(ErrorKind::IsADirectory, "it is a directory");
-                return Err(io_error("create", path)(taken));
-            }
-            Ok(it) if !it.is_file() => {
-                let file = File::options().write(true).open(path);
-                let file = file.map_err(io_error("open", path))?;
-                return Ok(Self { path: path.to_owned(), temporary: None, file });
-            }
-            _ => {}
-        }
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = target.with_file_name(format!(".{name}.{id}.new"));
-        let file = File::create_new(&temporary).map_err(io_error("create", path))?;
-        Ok(Self { path: target, temporary: Some(temporary), file })
-    }
-
-    /// Whether somebody reads along, so that nothing can be taken back.
-    pub fn is_read_along(&self) -> bool {
-        self.temporary.is_none()
-    }
-
-    /// Gives the file its name, in the place of what has it now.
-    pub fn publish(self) -> Result<(), WriteError> {
-        let Some(temporary) = &self.temporary else { return Ok(()) };
-        self.file.sync_all().map_err(io_error("write to disk", &self.path))?;
-        fs::rename(temporary, &self.path).map_err(io_error("move a file to", &self.path))
-    }
-}
-
-impl Write for NewFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // After it got its name there is none of the other name.
-        let _ = self.temporary.as_ref().map(fs::remove_file);
-    }
-}
-
-/// Names the attempt and the path of an I/O error.
-pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
-    let path = path.to_owned();
-    move |source| WriteError::Io { action, path, source }
-}
-
-/// A missing file as `None`.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    };
-
-    use super::*;
-
-    /// Blows after a number of changes; from then on nothing changes, as after a kill.
-    #[derive(Debug, Clone)]
-    pub(in crate::load) struct Fuse(Arc<AtomicI64>);
-
-    impl Default for Fuse {
-        fn default() -> Self {
-            Self(Arc::new(AtomicI64::new(i64::MAX)))
-        }
-    }
-
-    impl Fuse {
-        pub(in crate::load) fn set(&self, changes: i64) {
-            self.0.store(changes, Ordering::SeqCst);
-        }
-
-        pub(in crate::load) fn left(&self) -> i64 {
-            self.0.load(Ordering::SeqCst)
-        }
-
-        pub(super) fn burn(&self, path: &Path) -> Result<(), WriteError> {
-            if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
-                return Ok(());
-            }
-            self.set(0);
-            Err(io_error("survive at", path)(io::Error::other("the fuse blew")))
-        }
-    }
-
-    #[test]
-    fn no_path_leads_out_of_the_destination() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-
-        for path in ["", "/etc/passwd", "..", "a/../b", "a//b", "./a", "a/.", r"a\..\b", "a\0"] {
-            let err = store.absolute(path).unwrap_err();
-            assert!(matches!(err, WriteError::Outside { .. }), "{path}: {err}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_in_the_destination_may_not_lead_out_of_it_but_the_destination_may_be_one() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("real/inner")).unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("/tmp", dir.path().join("real/out")).unwrap();
-        std::os::unix::fs::symlink("inner", dir.path().join("real/in")).unwrap();
-
-        let store = Store::open(&dir.path().join("link")).unwrap();
-
-        assert!(matches!(store.create("out/a"), Err(WriteError::Outside { .. })));
-        assert!(store.create("in/a").is_ok());
-        assert!(dir.path().join("real/inner/a").exists());
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-
-        store.replace("a/b.json", b"old").unwrap();
-        store.replace("a/b.json", b"new").unwrap();
-
-        assert_eq!(store.read("a/b.json").unwrap().unwrap(), b"new");
-        assert_eq!(store.list("a").unwrap().len(), 1);
-        assert_eq!(store.read("a/c.json").unwrap(), None);
     }
 }

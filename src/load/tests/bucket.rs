@@ -1,0 +1,188 @@
+//! The crash tests of a directory, in a bucket: a run ends after any number of changes to it.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use serde_json::Value;
+
+use super::support::{FORMATS, TestRow, batch, name, now, read, row, stream};
+use crate::{
+    load::{
+        Destination, Purpose, ReadScopes, Rewrite, WriteError, commit,
+        store::{EntryKind, Store, memory},
+    },
+    plan::{DestinationPath, DestinationPlan, FormatPlan, LeasePlan, WriteMode},
+};
+
+const BOTH: [FormatPlan; 2] = [FORMATS[0], FORMATS[1]];
+
+fn path(bucket: &str) -> DestinationPath {
+    format!("memory://{bucket}/out").parse().unwrap()
+}
+
+/// A lease that does not run out while a test is slow.
+fn plan(bucket: &str) -> DestinationPlan {
+    let lease = LeasePlan { length: Duration::from_hours(1), single_writer: false };
+    let (formats, target_file_bytes) = (BOTH.to_vec(), 256 << 20);
+    DestinationPlan { path: path(bucket), lease, formats, target_file_bytes }
+}
+
+fn open(bucket: &str) -> Destination {
+    Destination::open(&plan(bucket), &name("p"), "r1", now(), Purpose::Publish).unwrap()
+}
+
+fn write(destination: &Destination, rows: &[TestRow]) -> Result<(), WriteError> {
+    let mode = WriteMode::Merge { key: vec![name("id")], newest_by: None };
+    let mut writer = destination.stream(&stream(mode), 1 << 20)?;
+    writer.write(batch(rows))?;
+    writer.finish(&ReadScopes::Nothing, Rewrite::Changed)?.publish(&Value::Null)?;
+    Ok(())
+}
+
+fn store(bucket: &str) -> Store {
+    Store::of(&path(bucket), LeasePlan::default()).unwrap()
+}
+
+/// Every object but the lease, which has a process id in it, and the epochs of what is under way.
+fn tree(bucket: &str) -> BTreeMap<String, Vec<u8>> {
+    let store = store(bucket);
+    let mut files = BTreeMap::new();
+    let mut left: Vec<String> =
+        ["parquet", "csv", "_tracklake", "quarantine"].map(str::to_owned).into();
+    while let Some(directory) = left.pop() {
+        for entry in store.list(&directory).unwrap() {
+            let path = format!("{directory}/{}", entry.name);
+            if entry.kind == EntryKind::Directory {
+                left.push(path);
+            } else if !path.ends_with("/lock") {
+                let content = store.read(&path).unwrap().unwrap();
+                files.insert(path, content);
+            }
+        }
+    }
+    files
+}
+
+/// What a reader finds.
+fn rows(bucket: &str, format: FormatPlan) -> BTreeMap<String, Vec<TestRow>> {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, content) in tree(bucket) {
+        put(&dir.path().join(path), &content);
+    }
+    read(dir.path(), format)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn put(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// A bucket in which a run was ended after `changes` changes, and whether it had ended.
+fn ended_after(changes: i64, base: &str, bucket: &str, rows: &[TestRow]) -> bool {
+    memory::copy(&format!("memory://{base}"), &format!("memory://{bucket}"));
+    let destination = open(bucket);
+    destination.store().fuse.set(changes);
+    write(&destination, rows).is_ok()
+}
+
+#[test]
+fn a_bucket_has_the_files_that_a_directory_has() {
+    let old = [row(1, 0, "a"), row(2, 1, "b")];
+    let new = [row(1, 5, "a"), row(3, 0, "c")];
+    let dir = tempfile::tempdir().unwrap();
+    for rows in [&old, &new] {
+        write(&open("same"), rows).unwrap();
+        write(&super::support::open(dir.path(), &BOTH), rows).unwrap();
+    }
+
+    assert_eq!(tree("same"), super::support::tree(dir.path()));
+}
+
+#[test]
+fn a_run_that_ends_anywhere_has_changed_everything_in_a_bucket_or_nothing() {
+    let old = [row(1, 0, "old"), row(2, 1, "old"), row(3, 2, "old"), row(5, 5, "old")];
+    let new =
+        [row(1, 0, "new"), row(2, 2, "old"), row(3, 1, "old"), row(4, 3, "new"), row(5, 6, "old")];
+    write(&open("crash"), &old).unwrap();
+    let before = tree("crash");
+    assert!(ended_after(i64::MAX, "crash", "crash-whole", &new));
+    let after = tree("crash-whole");
+    assert_ne!(before, after);
+
+    let mut seen = Vec::new();
+    for changes in 0.. {
+        let is_done = ended_after(changes, "crash", "crash-first", &new);
+        let left = tree("crash-first");
+        let is_committed =
+            is_done || left.contains_key("_tracklake/p/journal/s.json") || left == after;
+        // The run that finishes it is ended, too.
+        for changes in (0..).step_by(3) {
+            memory::copy("memory://crash-first", "memory://crash-again");
+            let again = store("crash-again");
+            again.fuse.set(changes);
+            let is_recovered = commit::recover(&again, &name("p")).is_ok();
+            drop(open("crash-again"));
+            let expected = if is_committed { &after } else { &before };
+            let found = tree("crash-again");
+            assert!(found == *expected, "ended after {changes}: {:?}", found.keys());
+            if is_recovered {
+                break;
+            }
+        }
+        seen.push(is_committed);
+        if is_done {
+            break;
+        }
+    }
+    assert!(seen.is_sorted(), "what is committed stays committed: {seen:?}");
+    assert!(seen.iter().filter(|it| **it).count() > 10, "{seen:?}");
+    assert!(seen.iter().filter(|it| !**it).count() > 10, "{seen:?}");
+}
+
+#[test]
+fn between_any_two_changes_a_reader_of_a_bucket_finds_no_row_twice() {
+    let old: Vec<TestRow> = (1..=6).map(|id| row(id, (id - 1) % 3, "a")).collect();
+    write(&open("twice"), &old).unwrap();
+    // To the day before, in a circle, to a day that is new, and away from days that then have none.
+    let redated = [row(2, 0, "a"), row(3, 1, "a"), row(4, 2, "a"), row(5, 9, "a"), row(6, 1, "a")];
+
+    let mut pictures = Vec::new();
+    for changes in 0.. {
+        let is_done = ended_after(changes, "twice", "twice-ended", &redated);
+        for format in BOTH {
+            let seen = rows("twice-ended", format);
+            let mut ids: Vec<_> = seen.values().flatten().map(|it| it.id).collect();
+            ids.sort_unstable();
+            assert!(ids.windows(2).all(|it| it[0] != it[1]), "after {changes}: {seen:?}");
+            pictures.push(ids.len());
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(pictures.iter().any(|it| *it < old.len()), "nothing was seen between: {pictures:?}");
+}
+
+#[test]
+fn a_commit_of_an_earlier_epoch_that_comes_late_changes_nothing() {
+    write(&open("zombie"), &[row(1, 0, "a")]).unwrap();
+    // The record of a run that was paused right before it wrote it.
+    let changes = (0..1_000)
+        .find(|it| {
+            ended_after(*it, "zombie", "zombie-found", &[row(2, 0, "b")]);
+            store("zombie-found").size("_tracklake/p/journal/s.json").unwrap().is_some()
+        })
+        .unwrap();
+    ended_after(changes, "zombie", "zombie-paused", &[row(2, 0, "b")]);
+    let paused = store("zombie-paused");
+    let record = paused.read("_tracklake/p/journal/s.json").unwrap().unwrap();
+    paused.remove("_tracklake/p/journal/s.json").unwrap();
+
+    // A later run finds no record, and publishes.
+    write(&open("zombie-paused"), &[row(3, 1, "of another day")]).unwrap();
+    let before = tree("zombie-paused");
+    paused.replace("_tracklake/p/journal/s.json", &record).unwrap();
+    drop(open("zombie-paused"));
+
+    assert_eq!(tree("zombie-paused"), before);
+}
