@@ -190,6 +190,27 @@ fn a_page_has_the_numbers_of_the_dataset_and_of_the_run() {
 }
 
 #[test]
+fn values_that_add_up_to_no_number_are_counted_in_rows() {
+    let server = Server::start(|request| {
+        let row =
+            |id: u64| json!({ "id": id, "day": "2024-07-25", "author": "Ann", "seconds": 1e308 });
+        let is_first = request.param("from") == Some("2024-07-22");
+        Response::json(&if is_first { json!([row(1), row(2)]) } else { json!([]) })
+    });
+    let workspace = Workspace::new();
+    let yaml = file(&server).replace("from: seconds, type: int64", "from: seconds, type: float64");
+
+    let ended = workspace.run(&yaml, &["--quiet", "--report", "page.html"], &[]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let page = fs::read_to_string(workspace.path().join("page.html")).unwrap();
+    check(&page);
+    assert!(page.contains("Hours cannot be shown: the values of spent_seconds add up to"));
+    assert_eq!(cells(&page, "Rows per day, by author_display", "Thu 25 Jul 2024"), ["2", "2"]);
+    assert!(!page.contains("Hours per day"));
+}
+
+#[test]
 fn an_earlier_run_is_told_from_what_was_kept_and_one_that_is_not_there_is_an_error() {
     let (server, workspace) = (server(), Workspace::new());
     let yaml = file(&server);

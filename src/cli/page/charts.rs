@@ -18,6 +18,8 @@ use crate::{
 const GROUPS: usize = 6;
 /// Lines of a ranking.
 const RANKED: usize = 12;
+/// More seconds than since the beginning of the world are none, nor is what is not a number.
+const MOST_SECONDS: f64 = 1e18;
 /// The classes of groups.
 const CLASSES: [&str; GROUPS] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 /// The class of the rest.
@@ -216,6 +218,15 @@ pub(super) struct Measure {
     pub(super) shown: fn(f64) -> String,
     /// Without it.
     pub(super) cell: fn(f64) -> String,
+}
+
+/// Whether all sums of a column of seconds, and what they come to, are hours for a person.
+pub(super) fn are_hours(sums: &Sums) -> bool {
+    let of = |it: &PartitionSums| {
+        let groups = it.groups.iter().flat_map(|it| it.values());
+        groups.chain([&it.all]).map(|it| it.sum.abs()).sum::<f64>()
+    };
+    sums.partitions.iter().map(of).sum::<f64>() < MOST_SECONDS
 }
 
 /// Hours of a column of seconds.
@@ -486,6 +497,15 @@ mod tests {
         let old = Sums { is_now: false, ..sums(&days) };
         assert_eq!(yesterday(&old).as_deref(), Some("the last day with rows is Wed 24 Jul 2024."));
         assert_eq!(yesterday(&sums(&[&[("a", 1, 1.0)]])), None);
+    }
+
+    #[test]
+    fn sums_that_no_clock_has_are_no_hours() {
+        let of = |hours: f64| are_hours(&sums(&[&[("a", 1, hours)], &[("a", 1, 1.0)]]));
+        assert!(of(1e9) && of(-1e9));
+        for odd in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e308, -1e308, 1e15] {
+            assert!(!of(odd), "{odd}");
+        }
     }
 
     #[test]

@@ -183,6 +183,8 @@ struct Data {
     sums: Option<Sums>,
     /// Why it cannot be told.
     problem: Option<String>,
+    /// Why rows are shown where hours could be.
+    no_hours: Option<String>,
 }
 
 impl Data {
@@ -214,7 +216,9 @@ fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) ->
         Ok((columns, sums))
     };
     match look() {
-        Ok((columns, sums)) => Data { columns, sums, problem: None },
+        Ok((columns, sums)) => {
+            counted_in_rows(Data { columns, sums, problem: None, no_hours: None })
+        }
         Err(err) => {
             let err: crate::load::WriteError = err;
             Data {
@@ -223,6 +227,21 @@ fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) ->
             }
         }
     }
+}
+
+/// Falls back to rows where seconds do not add up to anything that can be shown.
+fn counted_in_rows(mut data: Data) -> Data {
+    let are_hours = data.sums.as_ref().is_none_or(charts::are_hours);
+    if let Some(seconds) = data.columns.seconds.take_if(|_| !are_hours) {
+        data.no_hours = Some(format!(
+            "Hours cannot be shown: the values of {seconds} add up to more than time has lasted."
+        ));
+        for it in data.sums.iter_mut().flat_map(|it| &mut it.partitions) {
+            let groups = it.groups.iter_mut().flat_map(|it| it.values_mut());
+            groups.chain([&mut it.all]).for_each(|it| it.sum = 0.0);
+        }
+    }
+    data
 }
 
 fn stream(
@@ -355,7 +374,7 @@ fn notes(stream: &Stream, data: &Data) -> Vec<String> {
     } else if data.problem.is_none() && stream.status == "published" {
         notes.push("The dataset has no rows.".to_owned());
     }
-    notes.extend(data.problem.clone());
+    notes.extend(data.no_hours.iter().chain(&data.problem).cloned());
     if stream.changes.is_none() {
         notes.push(
             "The version of tracklake that made this run did not record the times of slices and requests, nor \

@@ -23,6 +23,10 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
 /// The height of columns.
 const HEIGHT: f64 = 170.0;
+/// Lines on either side of the axis; `ticks` gives fewer.
+const MOST_LINES: i32 = 8;
+/// Sums of some values up to here are numbers still.
+const LARGEST: f64 = 1e300;
 /// Room for a label of the axis.
 const LABEL: f64 = 62.0;
 
@@ -146,11 +150,13 @@ pub(super) fn columns(spec: &Spec<'_>) -> Plot {
     let scale = HEIGHT / (above + below);
     let axis = TOP + above * scale;
     let mut plot = frame(spec.id.clone(), &spec.title, &spec.desc, TOP + HEIGHT, axis);
-    let mut value = -below;
-    while value <= above + unit / 2.0 {
+    for line in -MOST_LINES..=MOST_LINES {
+        let value = f64::from(line) * unit;
+        if value < -below - unit / 2.0 || value > above + unit / 2.0 {
+            continue;
+        }
         let text = super::scale::short(value.abs() / factor);
         plot.grid.push(Text { at: place(axis - value * scale), text });
-        value += unit;
     }
     let shown = |it: f64| spec.shown.map_or_else(|| super::scale::short(it), |shown| shown(it));
     let gap = if step > 6.0 { 1.5 } else { 0.4 };
@@ -166,7 +172,7 @@ pub(super) fn columns(spec: &Spec<'_>) -> Plot {
             let mut sum = 0.0;
             for it in series {
                 let value = it.values.get(at).copied().unwrap_or_default();
-                if value <= 0.0 {
+                if value <= 0.0 || !has_place(value) {
                     continue;
                 }
                 let (from, to) = (axis - sign * sum * scale, axis - sign * (sum + value) * scale);
@@ -251,7 +257,12 @@ pub(super) fn along(moment: f64, end: f64) -> f64 {
 pub(super) const LANES_TOP: f64 = TOP;
 
 fn total(of: &[Series], at: usize) -> f64 {
-    of.iter().filter_map(|it| it.values.get(at)).sum()
+    of.iter().filter_map(|it| it.values.get(at)).filter(|it| has_place(**it)).sum()
+}
+
+/// Whether a value, and with it the lines above it, are numbers.
+fn has_place(value: f64) -> bool {
+    value.abs() < LARGEST
 }
 
 /// A small number.
@@ -321,6 +332,24 @@ mod tests {
             assert!(gaps.into_iter().all(|it| it >= LABEL - 0.1), "{n}");
             let last = plot.labels.last().map(|it| it.text.clone());
             assert_eq!(last, n.checked_sub(1).map(|it| it.to_string()));
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_or_too_large_for_an_axis_have_no_bar() {
+        for odd in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, 1e308] {
+            let plot = columns(&Spec {
+                names: ["a", "b"].map(str::to_owned).into(),
+                up: vec![series("one", &[odd, 2.0]), series("two", &[odd, 3.0])],
+                down: vec![series("gone", &[odd, 0.0])],
+                axis: 3600.0,
+                ..Spec::default()
+            });
+
+            assert!(plot.grid.len() <= 10, "{odd}: {} lines", plot.grid.len());
+            assert!(plot.grid.iter().all(|it| it.at.is_finite()), "{odd}");
+            let found: Vec<&str> = plot.bars.iter().map(|it| it.title.as_str()).collect();
+            assert_eq!(found, ["b: 2 one", "b: 3 two"], "{odd}");
         }
     }
 
