@@ -186,10 +186,10 @@ fn objections(stream: &StreamPlan, masked: &ColumnPlan) -> Vec<String> {
     }
     for other in columns.iter().filter(|it| it.mask.is_none()) {
         if let ColumnSource::Record(read) = &other.from
-            && shows(read, &other.kind, path)
+            && let Some(what) = shown(read, &other.kind, path)
         {
             found.push(format!(
-                "column `{}` shows the same value as it is: mask it, too, or leave it out",
+                "column `{}` shows {what} as it is: mask it, too, or leave it out",
                 other.name
             ));
         }
@@ -197,9 +197,13 @@ fn objections(stream: &StreamPlan, masked: &ColumnPlan) -> Vec<String> {
     found
 }
 
-/// Whether a column of this type that reads `read` has what stands at `path`.
-fn shows(read: &JsonPath, kind: &ColumnType, path: &JsonPath) -> bool {
-    read == path || *kind == ColumnType::Json && path.below(read).is_some()
+/// What a column of this type that reads `read` has of what stands at `path`.
+fn shown(read: &JsonPath, kind: &ColumnType, path: &JsonPath) -> Option<&'static str> {
+    if read == path || *kind == ColumnType::Json && path.below(read).is_some() {
+        Some("the same value")
+    } else {
+        read.below(path).map(|_| "a part of the value")
+    }
 }
 
 fn overlap(a: &JsonPath, b: &JsonPath) -> bool {
