@@ -399,8 +399,12 @@ pub(super) fn yesterday(sums: &Sums) -> Option<String> {
     }
     let at = sums.partitions.len().checked_sub(2)?;
     let day = &sums.partitions[at];
-    let weeks_before = (1..=8).filter_map(|weeks| sums.partitions.get(at.checked_sub(7 * weeks)?));
-    let mut before: Vec<Sum> = weeks_before.map(|it| it.all).collect();
+    // Before its first day the dataset says nothing of how a day is.
+    let first = sums.partitions.iter().position(|it| it.all.rows > 0)?;
+    let first = if sums.earlier > 0 { 0 } else { first };
+    let weeks_before = (1..=8).filter_map(|weeks| at.checked_sub(7 * weeks));
+    let mut before: Vec<Sum> =
+        weeks_before.filter(|it| *it >= first).map(|it| sums.partitions[it].all).collect();
     before.sort_by(|a, b| a.sum.total_cmp(&b.sum).then(a.rows.cmp(&b.rows)));
     let with_hours = sums.partitions.iter().any(|it| it.all.sum > 0.0);
     let told = |it: &Sum| {
@@ -409,10 +413,13 @@ pub(super) fn yesterday(sums: &Sums) -> Option<String> {
     };
     let (_, value) = day.partition.split_once('=')?;
     let weekday = value.parse::<NaiveDate>().ok()?.format("%A").to_string();
-    let usual = before.get(before.len() / 2);
-    let usual = usual.map(|it| format!("; a {weekday} before had {} (median)", told(it)));
+    let compared = match (before.get(before.len() / 2), before.len()) {
+        (None, _) => format!("there is no {weekday} before to compare with"),
+        (Some(it), 1) => format!("the only {weekday} before had {}", told(it)),
+        (Some(it), n) => format!("the {n} {weekday}s before had {} (median)", told(it)),
+    };
     let name = called(&day.partition, sums.unit).0;
-    Some(format!("yesterday, {name}: {}{}.", told(&day.all), usual.unwrap_or_default()))
+    Some(format!("yesterday, {name}: {}; {compared}.", told(&day.all)))
 }
 
 /// The numbers of a stream that a page begins with.
@@ -491,12 +498,37 @@ mod tests {
         days[14] = &[("a", 3, 6.0)];
         days[21] = &[("a", 1, 2.5), ("b", 1, 2.0)];
         let told = yesterday(&sums(&days));
-        let expected = "yesterday, Wed 24 Jul 2024: 4.5 h in 2 rows; a Wednesday before had 6.0 h in 3 rows (median).";
+        let expected = "yesterday, Wed 24 Jul 2024: 4.5 h in 2 rows; the 3 Wednesdays before had 6.0 h in 3 rows (median).";
         assert_eq!(told.as_deref(), Some(expected));
 
         let old = Sums { is_now: false, ..sums(&days) };
         assert_eq!(yesterday(&old).as_deref(), Some("the last day with rows is Wed 24 Jul 2024."));
         assert_eq!(yesterday(&sums(&[&[("a", 1, 1.0)]])), None);
+    }
+
+    #[test]
+    fn days_before_the_dataset_are_nothing_to_compare_with() {
+        let told = |first: usize, earlier: u64| {
+            let mut days: Vec<&[(&str, u64, f64)]> = vec![&[]; 60];
+            days[first] = &[("a", 1, 1.0)];
+            if first < 52 {
+                days[51] = &[("a", 3, 6.0)];
+            }
+            days[58] = &[("a", 2, 4.0)];
+            yesterday(&Sums { earlier, ..sums(&days) }).unwrap_or_default()
+        };
+        let begin = "yesterday, Wed 24 Jul 2024: 4.0 h in 2 rows; ";
+        let cases = [
+            (52, 0, "there is no Wednesday before to compare with."),
+            (51, 0, "the only Wednesday before had 6.0 h in 3 rows."),
+            (50, 0, "the only Wednesday before had 6.0 h in 3 rows."),
+            (44, 0, "the 2 Wednesdays before had 6.0 h in 3 rows (median)."),
+            (0, 0, "the 8 Wednesdays before had 0.0 h in 0 rows (median)."),
+            (50, 7, "the 8 Wednesdays before had 0.0 h in 0 rows (median)."),
+        ];
+        for (first, earlier, expected) in cases {
+            assert_eq!(told(first, earlier), format!("{begin}{expected}"), "{first}");
+        }
     }
 
     #[test]
