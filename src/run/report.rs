@@ -159,6 +159,8 @@ pub struct SliceReport {
     pub skipped: u64,
     /// With an error.
     pub failed: u64,
+    /// Of these, what is left for the next run, because a budget that the pipeline declares was used up.
+    pub left: u64,
     /// Cut in two, because the API gives no more than a part of them.
     pub split: u64,
 }

@@ -322,6 +322,7 @@ impl SliceLoop<'_> {
 
     fn note_failure(&self, tally: &mut SliceTally, slice: Slice, err: ExtractError) {
         tally.counts.failed += 1;
+        tally.counts.left += u64::from(err.is_declared());
         if err.holds_for_all() {
             // The other slices would fail in the same way, one after the other.
             self.extractor.stop();

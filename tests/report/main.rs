@@ -271,12 +271,30 @@ fn a_run_that_publishes_nothing_leaves_a_page_that_says_so() {
     check(&page);
     assert!(page.contains("Failed: nothing was published."));
     assert!(page.contains("with status 500"), "why it failed");
+    assert!(!page.contains("rows added"), "nothing was");
 
     let broken = workspace.run("version: 1\npipeline: own\n", &["--report", "page.html"], &[]);
     let page = fs::read_to_string(workspace.path().join("page.html")).unwrap();
     assert_eq!(broken.code, Some(3));
     check(&page);
     assert!(page.contains("the run did not get as far as a report"));
+}
+
+#[test]
+fn slices_that_a_budget_leaves_have_not_failed() {
+    let (server, workspace) = (Server::start(|_| Response::json(&json!([]))), Workspace::new());
+    let yaml = file(&server).replace("max_in_flight: 2", "max_in_flight: 1, max_requests: 2");
+    let yaml = yaml.split("  people:").next().unwrap();
+
+    let ended = workspace.run(yaml, &["--quiet", "--report", "page.html"], &[]);
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    let page = fs::read_to_string(workspace.path().join("page.html")).unwrap();
+    check(&page);
+    assert!(page.contains("Partial: 2 slices are left for the next run; everything else"));
+    assert!(page.contains("left for the next run, the budget was used up"));
+    assert!(!page.contains("failed, remembered"));
+    assert_eq!(ended.report()["streams"][0]["slices"]["left"], 2);
 }
 
 #[test]

@@ -435,9 +435,11 @@ pub(super) fn cards(stream: &Stream, sums: Option<&Sums>) -> Vec<(String, String
     if stream.status == "published" {
         card("rows in the dataset", count(stream.rows));
     }
-    card("rows added", count(stream.added));
-    card("changed", count(stream.updated));
-    card("removed", count(stream.removed));
+    if stream.tells_rows() {
+        card("rows added", count(stream.added));
+        card("changed", count(stream.updated));
+        card("removed", count(stream.removed));
+    }
     card("requests", short_count(stream.requests));
     card("sent again", short_count(stream.retries));
     cards

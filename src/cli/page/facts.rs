@@ -58,6 +58,20 @@ pub(super) struct Slices {
     pub(super) gone: u64,
     pub(super) skipped: u64,
     pub(super) failed: u64,
+    /// Of these, what a budget left.
+    pub(super) left: u64,
+}
+
+impl Stream {
+    /// Whether records that did not fit are in quarantine.
+    pub(super) fn is_kept(&self) -> bool {
+        self.status != "read"
+    }
+
+    /// Whether what it says of rows is what became of the dataset, or would become.
+    pub(super) fn tells_rows(&self) -> bool {
+        matches!(self.status.as_str(), "published" | "planned")
+    }
 }
 
 /// How long requests took.

@@ -214,7 +214,8 @@ pub(super) fn reconciliation(stream: &Stream) -> Vec<Part> {
         ("unreconciled", "○", "read to the end; the API gives no total", it.unreconciled),
         ("gone", "–", "access to the parent is lost", it.gone),
         ("skipped", "·", "skipped by a rule of the pipeline", it.skipped),
-        ("failed", "✕", "failed, remembered for the next run", it.failed),
+        ("skipped", "→", "left for the next run, the budget was used up", it.left),
+        ("failed", "✕", "failed, remembered for the next run", it.failed.saturating_sub(it.left)),
     ];
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let part = |(class, sign, text, n): (&'static str, &'static str, &'static str, u64)| Part {

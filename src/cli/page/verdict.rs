@@ -28,7 +28,11 @@ pub(super) fn of(run: &Run) -> Verdict {
     let failed: Vec<&str> =
         run.streams.iter().filter(|it| it.status == "failed").map(|it| it.name.as_str()).collect();
     let sum = |of: fn(&Stream) -> u64| run.streams.iter().map(of).sum::<u64>();
-    let (slices, rejected) = (sum(|it| it.slices.failed), sum(|it| it.rejected));
+    let left = sum(|it| it.slices.left);
+    let slices = sum(|it| it.slices.failed).saturating_sub(left);
+    let kept = sum(|it| if it.is_kept() { it.rejected } else { 0 });
+    let passed_over = sum(|it| if it.is_kept() { 0 } else { it.rejected });
+    let held_back = sum(|it| it.held_back);
     let gone = sum(|it| it.slices.gone);
     if !failed.is_empty() {
         let all = if failed.len() == run.streams.len() { "nothing" } else { "not everything" };
@@ -40,18 +44,20 @@ pub(super) fn of(run: &Run) -> Verdict {
             ),
         };
     }
-    let mut wrong = Vec::new();
-    if slices > 0 {
-        let are = if slices == 1 { "is" } else { "are" };
-        wrong.push(format!(
-            "{} failed and {are} remembered for the next run",
-            counted(slices, "slice")
-        ));
-    }
-    if rejected > 0 {
-        let are = if rejected == 1 { "is" } else { "are" };
-        wrong.push(format!("{} did not fit and {are} in quarantine", counted(rejected, "record")));
-    }
+    let are = |n: u64| if n == 1 { "is" } else { "are" };
+    let told = |n: u64, word: &str, what: &dyn Fn(&str) -> String| {
+        (n > 0).then(|| format!("{} {}", counted(n, word), what(are(n))))
+    };
+    let wrong = [
+        told(slices, "slice", &|are| format!("failed and {are} remembered for the next run")),
+        told(left, "slice", &|are| format!("{are} left for the next run")),
+        told(kept, "record", &|are| format!("did not fit and {are} in quarantine")),
+        told(held_back, "row", &|are| format!("of their slices {are} held back with them")),
+        told(passed_over, "record", &|_| {
+            "of parents that are only read did not fit and gave no children".to_owned()
+        }),
+    ];
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     if !wrong.is_empty() {
         let rest = "; everything else that was asked for is published.";
         return Verdict {
@@ -158,6 +164,34 @@ mod tests {
             Mood::Partial,
             "Partial: 1 slice failed and is remembered for the next run, 2 records did not fit and are in \
              quarantine; everything else that was asked for is published.",
+        );
+        let budget = Slices { total: 5, complete: 2, failed: 3, left: 3, ..Slices::default() };
+        check(
+            7,
+            vec![stream("log", "published", budget)],
+            Mood::Partial,
+            "Partial: 3 slices are left for the next run; everything else that was asked for is published.",
+        );
+        check(
+            7,
+            vec![stream("log", "published", Slices { left: 1, ..budget })],
+            Mood::Partial,
+            "Partial: 2 slices failed and are remembered for the next run, 1 slice is left for the next run; \
+             everything else that was asked for is published.",
+        );
+        check(
+            7,
+            vec![Stream { rejected: 1, held_back: 40, ..all() }],
+            Mood::Partial,
+            "Partial: 1 record did not fit and is in quarantine, 40 rows of their slices are held back with them; \
+             everything else that was asked for is published.",
+        );
+        check(
+            7,
+            vec![Stream { rejected: 3, ..stream("issues", "read", read) }, all()],
+            Mood::Partial,
+            "Partial: 3 records of parents that are only read did not fit and gave no children; everything else \
+             that was asked for is published.",
         );
         check(
             6,
