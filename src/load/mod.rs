@@ -73,7 +73,7 @@ pub use scope::{ReadScopes, Rewrite, Scope, ScopeValue};
 pub use spool::{
     ResumeHeader, SpoolWriter, Spooled, SpooledEnd, SpooledPage, SpooledPages, SpooledReject,
 };
-pub use standing::{DatasetColumn, PartitionSums, Sum, Sums, SumsOf};
+pub use standing::{DatasetColumn, DatasetShape, PartitionSums, Sum, Sums, SumsOf};
 pub use store::{NewFile, check_file, replace_file};
 pub use verify::{Damage, FileProblem, VerifiedStream};
 

@@ -23,7 +23,7 @@ use arrow::{array::ArrayRef, buffer::BooleanBuffer, datatypes::DataType};
 use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, errors::ParquetError};
 
 use self::file::{Batches, Opened};
-pub use self::sums::{DatasetColumn, PartitionSums, Sum, Sums, SumsOf};
+pub use self::sums::{DatasetColumn, DatasetShape, PartitionSums, Sum, Sums, SumsOf};
 use super::{
     WriteError, bloom,
     index::{KeyIndex, hash},

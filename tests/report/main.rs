@@ -213,6 +213,34 @@ fn values_that_add_up_to_no_number_are_counted_in_rows() {
 }
 
 #[test]
+fn seconds_that_come_for_every_mode_or_on_another_day_are_no_hours() {
+    let server = server();
+    let of = |yaml: String| {
+        let workspace = Workspace::new();
+        let ended = workspace.run(&yaml, &["--quiet", "--report", "page.html"], &[]);
+        assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+        let page = fs::read_to_string(workspace.path().join("page.html")).unwrap();
+        check(&page);
+        assert!(page.contains("<h4>Rows per day, by author_display"), "rows");
+        assert!(!page.contains("Hours per day") && !page.contains("hours in 60"), "no hours");
+        page
+    };
+
+    let twice = of(file(&server).replace(
+        "id: { from: id, type: int64 }\n      day:",
+        "id: { from: id, type: int64 }\n      mode: { from: project, type: string }\n      day:",
+    ).replace("merge: { key: [id] }", "merge: { key: [mode, id] }"));
+    let elsewhen = of(file(&server)
+        .replace("      day: {", "      created_day: {")
+        .replace("column: day", "column: created_day"));
+
+    assert!(twice.contains(
+        "because the key has mode: the same spent_seconds may stand in a row for each mode."
+    ));
+    assert!(elsewhen.contains("because a row&#x27;s day is that of created_day"));
+}
+
+#[test]
 fn an_earlier_run_is_told_from_what_was_kept_and_one_that_is_not_there_is_an_error() {
     let (server, workspace) = (server(), Workspace::new());
     let yaml = file(&server);

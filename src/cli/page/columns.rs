@@ -6,8 +6,16 @@
 //! person     author, user, worker, employee, created_by, updated_by, assignee; by name before key or id
 //! project    project, queue, team, space; by key before name or id
 //! ```
+//!
+//! A column of seconds is not always hours of a day, and whether it is, only the pipeline's author knows. Rows are
+//! shown instead where seconds would come twice or on another day:
+//!
+//! ```text
+//! key [mode, log_id]           a log has a row, and its seconds, for every mode
+//! partition_by created_at      a task's seconds are what was spent since, not on that day
+//! ```
 
-use crate::load::DatasetColumn;
+use crate::load::{DatasetColumn, DatasetShape};
 
 /// Columns that a page is about.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,6 +52,35 @@ pub(super) fn choose(columns: &[DatasetColumn]) -> Columns {
         person: best(text(), &PEOPLE, &CALLED).map(str::to_owned),
         project: best(text(), &PROJECTS, &KEYED).map(str::to_owned),
     }
+}
+
+/// What the last word of a column's name is where it says which record a row is of.
+const IDS: [&str; 6] = ["id", "key", "uuid", "guid", "number", "code"];
+/// Words of a time at which somebody wrote a record, not at which what it tells of was.
+const WRITTEN: [&str; 5] = ["created", "updated", "modified", "changed", "closed"];
+
+/// Why the seconds of a dataset are not the hours of its partitions, if they are not.
+pub(super) fn no_hours(shape: &DatasetShape, seconds: &str) -> Option<String> {
+    let by = shape.partitioned_by.as_str();
+    if by.split('_').any(|word| WRITTEN.contains(&word)) {
+        return Some(format!(
+            "Rows are shown and no hours, because a row's day is that of {by}, and its {seconds} may be of other days."
+        ));
+    }
+    let is_text =
+        |name: &str| shape.columns.iter().any(|it| it.name == name && it.r#type == "Utf8");
+    let is_id = |name: &str| name.rsplit('_').next().is_some_and(|it| IDS.contains(&it));
+    let is_of = |name: &str| {
+        let stems = [
+            best([name].into_iter(), &PEOPLE, &CALLED),
+            best([name].into_iter(), &PROJECTS, &KEYED),
+        ];
+        PEOPLE.contains(&name) || stems.iter().any(Option::is_some)
+    };
+    let kind = shape.key.iter().find(|it| is_text(it) && !is_id(it) && !is_of(it))?;
+    Some(format!(
+        "Rows are shown and no hours, because the key has {kind}: the same {seconds} may stand in a row for each {kind}."
+    ))
 }
 
 /// The column whose stem, and then whose ending, comes first in the lists; of equal ones the first.
@@ -117,6 +154,42 @@ mod tests {
             "user_name",
             "project_name",
         );
+    }
+
+    #[test]
+    fn seconds_are_hours_where_they_are_of_their_day_and_come_once() {
+        // The streams of the shipped pipelines that have seconds, and others.
+        let cases: [(&[&str], &str, &str); 10] = [
+            (&["issue_id", "id"], "start", ""),
+            (&["id"], "created_at", "that of created_at"),
+            (&["mode", "log_id", "audit_id"], "log_start_date", "the key has mode"),
+            (&[], "work_date", ""),
+            (&["id"], "created_time", "that of created_time"),
+            (&["user_name", "project_name", "day"], "day", ""),
+            (&["team", "author"], "day", ""),
+            (&["issue_key", "n"], "day", ""),
+            (&["id", "state"], "day", "the key has state"),
+            (&["id"], "recreated", ""),
+        ];
+        for (key, by, expected) in cases {
+            let column = |name: &&str| {
+                let r#type = match *name {
+                    "n" => "Int64",
+                    "day" => "Date32",
+                    _ => "Utf8",
+                };
+                DatasetColumn { name: (*name).to_owned(), r#type: r#type.to_owned() }
+            };
+            let shape = DatasetShape {
+                run: String::new(),
+                key: key.iter().map(|it| (*it).to_owned()).collect(),
+                partitioned_by: by.to_owned(),
+                columns: key.iter().map(column).collect(),
+            };
+            let found = no_hours(&shape, "spent_seconds");
+            assert_eq!(found.is_some(), !expected.is_empty(), "{key:?} {by}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expected), "{key:?} {by}");
+        }
     }
 
     #[test]

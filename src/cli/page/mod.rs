@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use self::{
     charts::{Figure, Ranked},
-    columns::{Columns, choose},
+    columns::{Columns, choose, no_hours},
     facts::{Run, Stream},
     scale::{count, counted, duration},
     verdict::{Mood, Verdict},
@@ -203,7 +203,10 @@ fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) ->
         return Data::default();
     }
     let look = || {
-        let columns = choose(&inspection.columns(&name)?);
+        let Some(shape) = inspection.shape(&name)? else { return Ok(Data::default()) };
+        let mut columns = choose(&shape.columns);
+        let no_hours = columns.seconds.as_ref().and_then(|it| no_hours(&shape, it));
+        columns.seconds = columns.seconds.filter(|_| no_hours.is_none());
         let groups: Vec<&str> =
             columns.person.iter().chain(&columns.project).map(String::as_str).collect();
         let of = SumsOf {
@@ -213,12 +216,10 @@ fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) ->
             groups: &groups,
         };
         let sums = inspection.sums(&name, &of)?;
-        Ok((columns, sums))
+        Ok(Data { columns, sums, problem: None, no_hours })
     };
     match look() {
-        Ok((columns, sums)) => {
-            counted_in_rows(Data { columns, sums, problem: None, no_hours: None })
-        }
+        Ok(data) => counted_in_rows(data),
         Err(err) => {
             let err: crate::load::WriteError = err;
             Data {

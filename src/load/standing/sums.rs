@@ -39,6 +39,19 @@ pub struct DatasetColumn {
     pub r#type: String,
 }
 
+/// What a dataset's manifest says of its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetShape {
+    /// The run that published it last.
+    pub run: String,
+    /// The columns that identify a row; none where rows have no key.
+    pub key: Vec<String>,
+    /// The column whose time a row's partition is of.
+    pub partitioned_by: String,
+    /// All columns, in order.
+    pub columns: Vec<DatasetColumn>,
+}
+
 /// What is asked of a dataset's latest partitions.
 #[derive(Debug, Clone)]
 pub struct SumsOf<'a> {
@@ -97,11 +110,16 @@ impl std::ops::AddAssign for Sum {
 }
 
 impl Inspection {
-    /// The columns of a stream's dataset, in order; none where nothing was published.
-    pub fn columns(&self, stream: &Name) -> Result<Vec<DatasetColumn>, WriteError> {
+    /// What a stream's dataset is like; `None` where nothing was published.
+    pub fn shape(&self, stream: &Name) -> Result<Option<DatasetShape>, WriteError> {
         let manifest = Manifest::read(&self.store, &self.pipeline, stream)?;
         let column = |ManifestColumn { name, r#type, mask: _ }| DatasetColumn { name, r#type };
-        Ok(manifest.map(|it| it.columns.into_iter().map(column).collect()).unwrap_or_default())
+        Ok(manifest.map(|it| DatasetShape {
+            partitioned_by: it.partition.column().to_owned(),
+            run: it.run,
+            key: it.key,
+            columns: it.columns.into_iter().map(column).collect(),
+        }))
     }
 
     /// Adds up the latest partitions of a stream; `None` where no rows are in any unit of time.
