@@ -33,6 +33,15 @@ pub(super) fn run(
     if *dry_run {
         return show(job, global, stdout);
     }
+    if let (Some(metrics), Some(page)) = (metrics_file, report)
+        && is_same(metrics, page)
+    {
+        return Err(Error::Argument {
+            option: "--report",
+            value: page.display().to_string(),
+            expected: "another file than that of `--metrics-file`, since the page would replace the metrics",
+        });
+    }
     // Whoever watches runs by these files would otherwise find out last.
     for file in metrics_file.iter().chain(report) {
         check_file(file).map_err(Error::Write)?;
@@ -59,6 +68,16 @@ pub(super) fn run(
         };
     }
     result
+}
+
+/// Whether two paths are those of one file, also where it is not there yet.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |it: &Path| {
+        let parent = it.parent().filter(|it| !it.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new(".")).canonicalize().ok()?;
+        Some(parent.join(it.file_name()?))
+    };
+    a == b || place(a).is_some_and(|it| place(b) == Some(it))
 }
 
 /// Leaves what runs did for whoever watches them.

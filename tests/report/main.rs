@@ -289,6 +289,20 @@ fn a_page_that_cannot_be_written_costs_no_request() {
 }
 
 #[test]
+fn a_page_does_not_take_the_place_of_the_metrics() {
+    let (server, workspace) = (server(), Workspace::new());
+    for (page, metrics) in [("out.txt", "out.txt"), ("out.txt", "./out.txt")] {
+        let args = ["--report", page, "--metrics-file", metrics];
+        let ended = workspace.run(&file(&server), &args, &[]);
+
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("another file than that of `--metrics-file`"));
+        assert!(!workspace.path().join("out.txt").exists());
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn a_run_that_publishes_nothing_leaves_a_page_that_says_so() {
     let server = Server::start(|_| Response::text(500, ""));
     let workspace = Workspace::new();
