@@ -5,7 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use serde_json::{Value, json};
 use support::{
@@ -275,6 +282,42 @@ fn an_earlier_run_is_told_from_what_was_kept_and_one_that_is_not_there_is_an_err
         unknown.stderr
     );
     assert!(runs.iter().all(|it| unknown.stderr.contains(it)), "{}", unknown.stderr);
+}
+
+#[test]
+fn what_stood_beside_the_changes_of_an_earlier_run_is_not_made_up() {
+    let rows = Arc::new(AtomicUsize::new(1));
+    let n = Arc::clone(&rows);
+    let server = Server::start(move |request| {
+        let row = |id| json!({ "id": id, "day": "2024-07-25", "seconds": 60 });
+        let n = if request.param("from") == Some("2024-07-25") { n.load(Relaxed) } else { 0 };
+        Response::json(&(0..n).map(row).collect::<Vec<_>>().into())
+    });
+    let workspace = Workspace::new();
+    let yaml = file(&server);
+    let yaml = yaml.split("  people:").next().unwrap();
+    let run = || {
+        let ended = workspace.run(yaml, &["--quiet", "--report", "page.html"], &[]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let page = fs::read_to_string(workspace.path().join("page.html")).unwrap();
+        assert!(!page.contains("has changed since this run"), "it is the last");
+        ended.report()["run"].as_str().unwrap().to_owned()
+    };
+    let first = run();
+    run();
+    rows.store(9, Relaxed);
+    let last = run();
+
+    let page = report(&workspace, yaml, &["--run", &first]).stdout;
+
+    check(&page);
+    assert!(page.contains(&format!("The dataset has changed since this run, last by run {last}:")));
+    assert!(!page.contains("as before"), "8 rows were none then");
+    assert_eq!(
+        cells(&page, "What this run changed, per day", "Thu 25 Jul 2024"),
+        ["1", "0", "0", "0"]
+    );
+    assert!(page.contains("<dt>rows in the dataset then</dt><dd>1</dd>"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     facts::Stream,
     plot::{Plot, Series, Spec, columns},
-    scale::{count, counted, hours, place, short},
+    scale::{count, counted, hours, place},
     times::clipped,
 };
 use crate::{
@@ -284,8 +284,9 @@ fn is_changed(stream: &Stream, partition: &str) -> bool {
     stream.changes.iter().flatten().any(|it| it.partition == partition)
 }
 
-/// Rows of every partition, and what of them this run has changed.
-pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream) -> Figure {
+/// Rows of every partition, and what of them this run has changed; only the latter where later runs have
+/// published (`is_past`): what stands now says nothing of what stood beside it then.
+pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream, is_past: bool) -> Figure {
     let of = |partition: &str| stream.changes.iter().flatten().find(|it| it.partition == partition);
     let values = |of: &dyn Fn(&PartitionSums) -> u64| -> Vec<f64> {
         #[expect(clippy::cast_precision_loss, reason = "rows of a partition")]
@@ -294,7 +295,7 @@ pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream) -> Figure {
     let added = |it: &PartitionSums| of(&it.partition).map_or(0, |it| it.added);
     let updated = |it: &PartitionSums| of(&it.partition).map_or(0, |it| it.updated);
     let series = |class, name: &str, values| Series { class, name: name.to_owned(), values };
-    let up = vec![
+    let mut up = vec![
         series(
             "same",
             "rows as before",
@@ -303,6 +304,9 @@ pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream) -> Figure {
         series("updated", "changed", values(&updated)),
         series("added", "added", values(&added)),
     ];
+    if is_past {
+        up.remove(0);
+    }
     let down = vec![series(
         "removed",
         "removed",
@@ -315,7 +319,11 @@ pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream) -> Figure {
     let shown = |it: f64| count(whole(it));
     let plot = columns(&Spec {
         id: id.to_owned(),
-        title: format!("Rows per {}, and what this run changed", word(sums.unit)),
+        title: if is_past {
+            format!("What this run changed, per {}", word(sums.unit))
+        } else {
+            format!("Rows per {}, and what this run changed", word(sums.unit))
+        },
         desc: if seen == 0 {
             "This run changed no row.".to_owned()
         } else {
@@ -337,12 +345,15 @@ pub(super) fn changes(id: &str, sums: &Sums, stream: &Stream) -> Figure {
         axis: 1.0,
     });
     let entry = |class, text: String| Entry { class, text };
-    let legend = vec![
+    let mut legend = vec![
         entry("same", "as before".to_owned()),
         entry("added", format!("added {}", count(stream.added))),
         entry("updated", format!("changed {}", count(stream.updated))),
         entry("removed", format!("removed {}", count(stream.removed))),
     ];
+    if is_past {
+        legend.remove(0);
+    }
     let head = [word(sums.unit), "added", "changed", "of these from another partition", "removed"];
     let rows = stream.changes.iter().flatten().rev().take(120).map(|it| {
         let counts = [it.added, it.updated, it.redated, it.removed].map(count);
@@ -420,34 +431,6 @@ pub(super) fn yesterday(sums: &Sums) -> Option<String> {
     };
     let name = called(&day.partition, sums.unit).0;
     Some(format!("yesterday, {name}: {}; {compared}.", told(&day.all)))
-}
-
-/// The numbers of a stream that a page begins with.
-pub(super) fn cards(stream: &Stream, sums: Option<&Sums>) -> Vec<(String, String)> {
-    let mut cards = Vec::new();
-    let mut card = |name: &str, value: String| cards.push((name.to_owned(), value));
-    if let Some(sums) = sums {
-        let all: f64 = sums.partitions.iter().map(|it| it.all.sum).sum();
-        if all > 0.0 {
-            card(&format!("hours in {} {}s", sums.partitions.len(), word(sums.unit)), hours(all));
-        }
-    }
-    if stream.status == "published" {
-        card("rows in the dataset", count(stream.rows));
-    }
-    if stream.tells_rows() {
-        card("rows added", count(stream.added));
-        card("changed", count(stream.updated));
-        card("removed", count(stream.removed));
-    }
-    card("requests", short_count(stream.requests));
-    card("sent again", short_count(stream.retries));
-    cards
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for a person")]
-fn short_count(n: u64) -> String {
-    if n >= 100_000 { short(n as f64) } else { count(n) }
 }
 
 #[cfg(test)]
@@ -585,7 +568,7 @@ mod tests {
             removed: 4,
             ..Stream::default()
         };
-        let figure = changes("x", &sums(&[&[("a", 3, 1.0)], &[("a", 10, 1.0)]]), &stream);
+        let figure = changes("x", &sums(&[&[("a", 3, 1.0)], &[("a", 10, 1.0)]]), &stream, false);
 
         let titles: Vec<&str> = figure.plot.bars.iter().map(|it| it.title.as_str()).collect();
         let expected = [
@@ -597,5 +580,10 @@ mod tests {
         ];
         assert_eq!(titles, expected);
         assert_eq!(figure.table.rows, [["Thu 25 Jul 2024", "2", "1", "1", "4"].map(str::to_owned)]);
+
+        let figure = changes("x", &sums(&[&[], &[("a", 90, 1.0)]]), &stream, true);
+        let titles: Vec<&str> = figure.plot.bars.iter().map(|it| it.title.as_str()).collect();
+        assert_eq!(titles, expected[2..]);
+        assert!(figure.legend.iter().all(|it| it.class != "same"));
     }
 }

@@ -10,6 +10,7 @@
 //! Charts are templates that are filled with places: their colours follow the theme of the page, each bar has a
 //! name, and what comes from an API is escaped in one way everywhere.
 
+mod cards;
 mod charts;
 mod columns;
 mod facts;
@@ -139,7 +140,7 @@ fn pipeline(
         run.bounded_by.as_deref().map(|it| format!(", bounded by {}", it.replace('_', " ")));
     let mut streams = Vec::new();
     for (at, stream) in run.streams.iter().enumerate() {
-        let data = data(*inspection, stream, now);
+        let data = data(*inspection, &run.id, stream, now);
         streams.push((
             data.has_hours(),
             self::stream(stream, &data, &format!("{id}s{at}"), templates)?,
@@ -185,6 +186,8 @@ struct Data {
     problem: Option<String>,
     /// Why rows are shown where hours could be.
     no_hours: Option<String>,
+    /// The run that has published it since.
+    later_run: Option<String>,
 }
 
 impl Data {
@@ -195,7 +198,7 @@ impl Data {
 
 /// Looks at what stands of a stream; a dataset that cannot be read is told of on the page, which is about
 /// more than that.
-fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) -> Data {
+fn data(inspection: Option<&Inspection>, run: &str, stream: &Stream, now: DateTime<Utc>) -> Data {
     let (Some(inspection), Ok(name)) = (inspection, stream.name.parse::<Name>()) else {
         return Data::default();
     };
@@ -216,7 +219,9 @@ fn data(inspection: Option<&Inspection>, stream: &Stream, now: DateTime<Utc>) ->
             groups: &groups,
         };
         let sums = inspection.sums(&name, &of)?;
-        Ok(Data { columns, sums, problem: None, no_hours })
+        let is_past = stream.status == "published" && shape.run != run;
+        let later_run = is_past.then_some(shape.run);
+        Ok(Data { columns, sums, problem: None, no_hours, later_run })
     };
     match look() {
         Ok(data) => counted_in_rows(data),
@@ -252,12 +257,18 @@ fn stream(
     templates: &Templates,
 ) -> Result<StreamView, Error> {
     let mut parts = Vec::new();
+    let is_past = data.later_run.is_some();
     let sums = data.sums.as_ref().filter(|it| it.partitions.iter().any(|it| it.all.rows > 0));
     if let Some(sums) = sums {
         parts.extend(standing(stream, data, sums, id, templates)?);
     }
     if let Some(sums) = sums.filter(|_| stream.changes.is_some() && stream.status != "failed") {
-        parts.push(templates.figure(&charts::changes(&format!("{id}-changes"), sums, stream))?);
+        parts.push(templates.figure(&charts::changes(
+            &format!("{id}-changes"),
+            sums,
+            stream,
+            is_past,
+        ))?);
     }
     if stream.slices.total > 0 {
         let names: Vec<&String> = stream.gone.iter().take(NAMED).collect();
@@ -294,7 +305,7 @@ fn stream(
         name: stream.name.clone(),
         status: status(&stream.status).to_owned(),
         yesterday: sums.and_then(charts::yesterday),
-        cards: charts::cards(stream, sums),
+        cards: cards::cards(stream, sums, is_past),
         notes: notes(stream, data),
         parts,
     })
@@ -374,6 +385,12 @@ fn notes(stream: &Stream, data: &Data) -> Vec<String> {
         }
     } else if data.problem.is_none() && stream.status == "published" {
         notes.push("The dataset has no rows.".to_owned());
+    }
+    if let Some(later) = &data.later_run {
+        notes.push(format!(
+            "The dataset has changed since this run, last by run {later}: of this run only the rows that it added, changed and \
+             removed are shown."
+        ));
     }
     notes.extend(data.no_hours.iter().chain(&data.problem).cloned());
     if stream.changes.is_none() {
