@@ -355,10 +355,10 @@ fn masks_that_would_hide_nothing_or_break_the_dataset_are_refused_with_their_pla
 
 #[test]
 fn a_column_below_a_masked_one_is_refused_unless_it_is_masked_too() {
-    let columns = r#"      u: { from: u, type: json, mask: drop }
+    let columns = r"      u: { from: u, type: json, mask: drop }
       email: { from: u.email, type: string }
       city: { from: u.home.city, type: string, mask: drop }
-      user: { from: user, type: string }"#;
+      user: { from: user, type: string }";
 
     assert_snapshot!(mistakes(columns, REST), @"own.yaml:15:39: streams.log.columns.u.mask: column `email` shows a part of the value as it is: mask it, too, or leave it out");
 }
