@@ -215,6 +215,54 @@ fn an_old_record_does_not_take_the_place_of_a_newer_row() {
     );
 }
 
+/// The hours of each record.
+fn hours(workspace: &Workspace) -> Vec<(Value, Value)> {
+    let rows = workspace.rows("log").into_iter();
+    rows.map(|it| (it["id"].clone(), it["hours"].clone())).collect()
+}
+
+#[test]
+fn an_old_record_does_not_take_the_place_of_a_row_that_is_as_new() {
+    let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, MERGE), 12, &[]);
+    // Edited within what `newest_by` can tell; the other record keeps the second run's own.
+    *world.lock().unwrap() = json!({ "a": [fits(1, 1, 5), does_not(2, 1, 7)], "b": [] });
+    assert_eq!(run(&workspace, &file(&server, WRONG, MERGE), 13, &[]).code, Some(7));
+
+    let replayed = replay(&workspace, &file(&server, RIGHT, MERGE), &[]);
+
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    let stream = &replayed.report()["streams"][0];
+    let counts = [&stream["added"], &stream["updated"], &stream["outdated"]];
+    assert_eq!(counts, [&json!(1), &json!(0), &json!(1)]);
+    assert_eq!(hours(&workspace), [(json!(1), json!(5)), (json!(2), json!(7))]);
+}
+
+#[test]
+fn a_record_that_was_read_well_later_in_its_run_keeps_that_row() {
+    for write in [
+        "{ merge: { key: [mode, id] } }",
+        "{ replace: { scope: slice, key: [mode, id], by: { mode: slice.mode } } }",
+    ] {
+        // The record moved while it was read, and was edited between.
+        let world = world(json!({
+            "a": [does_not(1, 1, 8), fits(1, 2, 5), does_not(2, 1, 7)],
+            "b": [],
+        }));
+        let (server, workspace) = (server(&world), Workspace::new());
+        assert_eq!(run(&workspace, &file(&server, WRONG, write), 12, &[]).code, Some(7));
+
+        let replayed = replay(&workspace, &file(&server, RIGHT, write), &[]);
+
+        assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+        let stream = &replayed.report()["streams"][0];
+        let counts = [&stream["added"], &stream["updated"], &stream["outdated"]];
+        assert_eq!(counts, [&json!(1), &json!(0), &json!(1)], "{write}");
+        assert_eq!(hours(&workspace), [(json!(1), json!(5)), (json!(2), json!(7))], "{write}");
+    }
+}
+
 #[test]
 fn rows_that_were_held_back_keep_their_rejects_in_quarantine() {
     let world = world(json!({ "a": [fits(1, 1, 8), fits(2, 1, 7)], "b": [] }));

@@ -83,7 +83,7 @@ pub struct StreamReplay {
     pub updated: u64,
     /// Rows that stand already.
     pub unchanged: u64,
-    /// Rows that are dropped, because the one that stands is newer, or is never changed.
+    /// Rows that are dropped, because the one that stands is not known to be older, or is never changed.
     pub outdated: u64,
     /// Rows that are equal to, or older than, another one from quarantine.
     pub superseded: u64,
@@ -222,7 +222,7 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
             run: published.as_ref().map(|it| it.run.as_str()),
             read_whole_by: state.as_ref().and_then(|it| it.read_whole_by.as_deref()),
         };
-        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?;
+        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?.late();
         let mut quarantine = destination.requarantine(&stream.name);
         let mut sorting = Sorting {
             stream,
