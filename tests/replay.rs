@@ -285,6 +285,39 @@ fn rows_that_were_held_back_keep_their_rejects_in_quarantine() {
 }
 
 #[test]
+fn a_record_that_stays_is_masked_as_the_pipeline_file_of_now_says() {
+    let mut broken = does_not(1, 1, 7);
+    broken["spent"]["hours"] = json!("many");
+    broken["who"] = json!("Ada Lovelace");
+    let world = world(json!({ "a": [broken], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let with_who = |yaml: &str, mask: &str| {
+        let who = format!("      who: {{ from: who, type: string{mask} }}\n    write:");
+        yaml.replace("    write:", &who)
+    };
+    let wrong = with_who(&file(&server, WRONG, MERGE), "");
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+    let line = || {
+        let [path] = quarantine_files(&workspace).try_into().unwrap();
+        String::from_utf8(workspace.files()[&path].clone()).unwrap()
+    };
+    assert!(line().contains("Lovelace"), "{}", line());
+
+    // The second mask alone: column and reason are those that the first replay has left.
+    for mask in ["", ", mask: { constant: someone }"] {
+        let right = with_who(&file(&server, RIGHT, MERGE), mask);
+        let replayed = replay(&workspace, &right, &[]);
+        assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    }
+
+    assert!(!line().contains("Lovelace"), "{}", line());
+    let kept: Value = serde_json::from_str(&line()).unwrap();
+    assert_eq!(kept["masked"], json!(["who"]));
+    let raw: Value = serde_json::from_str(kept["raw"].as_str().unwrap()).unwrap();
+    assert_eq!((&raw["who"], &raw["id"]), (&json!("someone"), &json!(1)));
+}
+
+#[test]
 fn a_replay_can_be_of_one_run_and_one_stream() {
     let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
     let (server, workspace) = (server(&world), Workspace::new());

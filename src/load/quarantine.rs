@@ -218,13 +218,8 @@ pub enum Fate {
     Leaves,
     /// It stays as it is.
     Stays,
-    /// It stays for another reason than before.
-    StaysFor {
-        /// The column that does not fit.
-        column: Option<String>,
-        /// Why.
-        reason: String,
-    },
+    /// It stays as this: for another reason, or with more of it masked than before.
+    StaysAs(Box<KeptReject>),
 }
 
 /// The quarantine of a stream as it will be: given to [`StagedStream::settling`], it becomes so in
@@ -272,10 +267,9 @@ impl Requarantine {
                         Ok(())
                     }
                     Fate::Stays => writeln!(file, "{line}"),
-                    Fate::StaysFor { column, reason } => {
-                        is_changed |= (&column, &reason) != (&record.column, &record.reason);
-                        let record = KeptReject { column, reason, ..record };
-                        serde_json::to_string(&record)
+                    Fate::StaysAs(stays) => {
+                        is_changed |= *stays != record;
+                        serde_json::to_string(&stays)
                             .map_err(std::io::Error::from)
                             .and_then(|line| writeln!(file, "{line}"))
                     }

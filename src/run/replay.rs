@@ -31,7 +31,7 @@ use crate::{
     },
     plan::{ColumnSource, Name, Plan, SliceContext, StreamPlan, WriteMode},
     state::StreamState,
-    transform::{Decoded, Decoder},
+    transform::{Decoded, Decoder, Reject},
 };
 
 /// What a replay is asked for beside its plan.
@@ -316,24 +316,26 @@ impl Sorting<'_> {
         }
         let RejectContext { parent, slice, held_back: _ } =
             record.context.clone().unwrap_or_default();
-        let (column, reason) =
-            match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
-                Ok(Decoded { batch, mut rejects, .. }) => match rejects.pop() {
-                    None => {
-                        self.report.published += 1;
-                        self.report.rows += batch.num_rows() as u64;
-                        for (_, feed, _) in &self.children {
-                            feed.send(&batch);
-                        }
-                        self.writer.write(batch)?;
-                        return Ok(Fate::Leaves);
+        let stays = match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
+            Ok(Decoded { batch, mut rejects, .. }) => match rejects.pop() {
+                None => {
+                    self.report.published += 1;
+                    self.report.rows += batch.num_rows() as u64;
+                    for (_, feed, _) in &self.children {
+                        feed.send(&batch);
                     }
-                    Some(reject) => (reject.column, reject.reason),
-                },
-                Err(err) => (None, err.to_string()),
-            };
-        self.stays(column.clone(), &reason, false);
-        Ok(Fate::StaysFor { column, reason })
+                    self.writer.write(batch)?;
+                    return Ok(Fate::Leaves);
+                }
+                // Masks may have been added since the record was rejected.
+                Some(Reject { column, reason, raw, masked, position: _ }) => {
+                    KeptReject { column, reason, raw, masked, ..record.clone() }
+                }
+            },
+            Err(err) => KeptReject { column: None, reason: err.to_string(), ..record.clone() },
+        };
+        self.stays(stays.column.clone(), &stays.reason, false);
+        Ok(Fate::StaysAs(Box::new(stays)))
     }
 
     fn stays(&mut self, column: Option<String>, reason: &str, needs_run: bool) {
