@@ -282,6 +282,14 @@ fn rows_that_were_held_back_keep_their_rejects_in_quarantine() {
         "the other rows of its slice were held back"
     );
     assert_eq!(datasets(&workspace), before, "it would be there twice, old and new");
+
+    // Once the slice was read well, that is what there is to know.
+    assert_eq!(run(&workspace, &right, 14, &[]).code, Some(0));
+    let replayed = replay(&workspace, &right, &[]);
+    assert_eq!(
+        replayed.report()["streams"][0]["staying"][0]["reason"],
+        "the stream was read again since"
+    );
 }
 
 #[test]

@@ -157,9 +157,6 @@ fn needs_run(
     if !record.masked.is_empty() {
         return Some(NeedsRun::Masked);
     }
-    if record.context.as_ref().is_some_and(|it| it.held_back) {
-        return Some(NeedsRun::HeldBack);
-    }
     if run != last {
         // An old record says itself that it is old, or does not replace what stands. What went
         // meanwhile must not come back.
@@ -171,6 +168,9 @@ fn needs_run(
         if !is_ordered || is_gone {
             return Some(NeedsRun::Overtaken);
         }
+    }
+    if record.context.as_ref().is_some_and(|it| it.held_back) {
+        return Some(NeedsRun::HeldBack);
     }
     // Whether it was held back, or overtaken, is not known either of a file of an earlier version.
     let depends = stream.key().is_empty() || run != last;
@@ -499,6 +499,14 @@ destination: {{ path: out }}
         assert_eq!(found(record("r2", other)), Some(NeedsRun::NoContext));
         let held_back = Some(RejectContext { held_back: true, ..known() });
         assert_eq!(found(record("r2", held_back)), Some(NeedsRun::HeldBack));
+        let keyless = stream("{ replace: { scope: slice, by: { mode: slice.mode } } }", "items");
+        for (last, expected) in [("r2", NeedsRun::HeldBack), ("r3", NeedsRun::Overtaken)] {
+            let held_back = Some(RejectContext { held_back: true, ..known() });
+            let standing = Standing { run: Some(last), read_whole_by: None };
+            let record = record("r2", held_back);
+            let found = needs_run(&keyless, &Decoder::new(&keyless), standing, &record);
+            assert_eq!(found, Some(expected), "last {last}");
+        }
         let masked =
             KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", Some(known())) };
         assert_eq!(found(masked), Some(NeedsRun::Masked));
