@@ -196,6 +196,13 @@ pub(super) fn files(
         .collect())
 }
 
+/// The run that a file is of.
+pub(super) fn run_of(path: &str) -> String {
+    let (_, name) = path.rsplit_once('/').unwrap_or_default();
+    let run = name.strip_suffix(".jsonl").unwrap_or(name);
+    percent_encoding::percent_decode_str(run).decode_utf8_lossy().into_owned()
+}
+
 /// Shows every record of a file, with its line.
 pub(super) fn each(
     store: &Store,
@@ -294,5 +301,18 @@ impl Requarantine {
     /// Whether it becomes another one.
     pub fn is_changed(&self) -> bool {
         !self.rewritten.is_empty() || !self.emptied.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_of_which_run_it_is() {
+        for run in ["20240725T120000Z-4a4d", "a/b.c %", "zażółć"] {
+            let path = format!("quarantine/p/s/{}.jsonl", segment(run));
+            assert_eq!(run_of(&path), run);
+        }
     }
 }

@@ -14,7 +14,10 @@
 //! and completes the run that was there before. The parents among the rows were never followed: before
 //! they are published, their children's states remember them for the next run.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -26,13 +29,16 @@ use super::{
 use crate::{
     error::Error,
     load::{
-        Destination, Fate, KeptReject, Published, Purpose, ReadScopes, RejectContext, Requarantine,
-        Rewrite, StreamWriter, Unapplied,
+        Destination, Fate, Inspection, KeptReject, Published, Purpose, ReadScopes, RejectContext,
+        Requarantine, Rewrite, StreamWriter, Unapplied,
     },
     plan::{ColumnSource, Name, Plan, SliceContext, StreamPlan, WriteMode},
     state::StreamState,
     transform::{Decoded, Decoder, Reject},
 };
+
+/// How many runs are named where another one is asked for.
+const NAMED_RUNS: usize = 5;
 
 /// What a replay is asked for beside its plan.
 #[derive(Debug, Clone)]
@@ -189,6 +195,29 @@ fn has_context(stream: &StreamPlan, context: Option<&RejectContext>) -> bool {
     })
 }
 
+/// Refuses a run that has nothing in quarantine of these streams where others have.
+pub fn check_quarantined(
+    inspection: &Inspection,
+    streams: &[Name],
+    run: &str,
+) -> Result<(), Error> {
+    let mut known = BTreeSet::new();
+    for stream in streams {
+        known.extend(inspection.quarantined_runs(stream).map_err(Error::Inspect)?);
+    }
+    if known.is_empty() || known.contains(run) {
+        return Ok(());
+    }
+    let mut known = Vec::from_iter(known);
+    let last = known.split_off(known.len().saturating_sub(NAMED_RUNS));
+    Err(Error::NotQuarantined {
+        pipeline: inspection.pipeline().clone(),
+        run: run.to_owned(),
+        known: last,
+        earlier: known.len(),
+    })
+}
+
 /// Publishes what fits now of the records that runs have rejected.
 ///
 /// # Errors
@@ -199,6 +228,12 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
     let destination = Destination::open(&plan.destination, &plan.pipeline, run, *now, *purpose)
         .map_err(Error::Write)?;
     let inspection = destination.inspection();
+    if let Some(run) = &options.of_run {
+        let wanted = plan.streams.iter().map(|it| it.name.clone());
+        let wanted: Vec<_> =
+            wanted.filter(|it| streams.is_empty() || streams.contains(it)).collect();
+        check_quarantined(&inspection, &wanted, run)?;
+    }
     let mut chosen = Vec::new();
     for stream in &plan.streams {
         let is_wanted = streams.is_empty() || streams.contains(&stream.name);
