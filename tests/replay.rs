@@ -326,6 +326,27 @@ fn a_record_that_stays_is_masked_as_the_pipeline_file_of_now_says() {
 }
 
 #[test]
+fn a_line_that_is_no_record_is_named_by_its_number() {
+    let world = world(json!({ "a": [does_not(1, 1, 8), does_not(2, 1, 7)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    run(&workspace, &file(&server, WRONG, MERGE), 12, &[]);
+    let [path] = quarantine_files(&workspace).try_into().unwrap();
+    let kept = std::fs::File::options().write(true).open(workspace.output().join(&path)).unwrap();
+    kept.set_len(kept.metadata().unwrap().len() - 20).unwrap();
+    let right = file(&server, RIGHT, MERGE);
+    let before = files(&workspace);
+
+    let shown = Ended::of(&workspace.subcommand("quarantine", &right, &[]).output().unwrap());
+    for ended in [shown, replay(&workspace, &right, &[])] {
+        assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+        assert!(ended.stderr.contains("line 2 of `"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{path}`")), "{}", ended.stderr);
+        assert!(ended.stderr.contains("hint: mend the line or remove it"), "{}", ended.stderr);
+    }
+    assert_eq!(files(&workspace), before);
+}
+
+#[test]
 fn a_replay_can_be_of_one_run_and_one_stream() {
     let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
     let (server, workspace) = (server(&world), Workspace::new());

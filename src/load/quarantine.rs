@@ -210,10 +210,14 @@ pub(super) fn each(
     mut see: impl FnMut(KeptReject, &str) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
     let (file, absolute) = store.open_file(path)?;
-    for line in BufReader::new(file).lines() {
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line.map_err(io_error("read", &absolute))?;
-        let record = serde_json::from_str(&line).map_err(std::io::Error::from);
-        see(record.map_err(io_error("read", &absolute))?, &line)?;
+        let record = serde_json::from_str(&line).map_err(|source| WriteError::Quarantined {
+            path: absolute.clone(),
+            line: number,
+            source,
+        })?;
+        see(record, &line)?;
     }
     Ok(())
 }
