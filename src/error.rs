@@ -215,6 +215,18 @@ pub enum Error {
         /// How many there are before these.
         earlier: usize,
     },
+    /// Records of a run are asked for that has none in quarantine.
+    #[error("pipeline `{pipeline}` has nothing in quarantine of a run `{run}`")]
+    NotQuarantined {
+        /// The pipeline.
+        pipeline: Name,
+        /// The run that was asked for.
+        run: String,
+        /// The last runs that have something there, the latest last.
+        known: Vec<String>,
+        /// How many there are before these.
+        earlier: usize,
+    },
     /// The destination could not be looked at.
     #[error("the destination cannot be read")]
     Inspect(#[source] WriteError),
@@ -435,8 +447,8 @@ impl Error {
             Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
             Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
-            Self::UnknownRun { known, earlier: 0, .. } => Some(format!("there are `{}`", known.join("`, `"))),
-            Self::UnknownRun { known, earlier, .. } => Some(format!("the last are `{}`; there are {earlier} before these", known.join("`, `"))),
+            Self::UnknownRun { known, earlier: 0, .. } | Self::NotQuarantined { known, earlier: 0, .. } => Some(format!("there are `{}`", known.join("`, `"))),
+            Self::UnknownRun { known, earlier, .. } | Self::NotQuarantined { known, earlier, .. } => Some(format!("the last are `{}`; there are {earlier} before these", known.join("`, `"))),
             Self::State { source: StateError::Version { .. }, .. } => Some("use the version of tracklake that wrote it, or a later one".into()),
             Self::TooManyRejected { quarantine: Some(path), .. } => {
                 Some(format!("see the records and the reasons in `{}`, then fix the column's type or raise `max_rejected`", path.display()))
@@ -444,6 +456,7 @@ impl Error {
             Self::PartWouldReplace { .. } => Some("write the part to a destination of its own with `--output DIR`".into()),
             Self::Inspect(WriteError::Overtaken { .. }) => Some("run `tracklake verify` again".into()),
             Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process".into()),
+            Self::Write(WriteError::Quarantined { .. }) | Self::Inspect(WriteError::Quarantined { .. }) => Some("mend the line or remove it, then try again".into()),
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
             Self::ReadSample { .. } => Some("save a response first, such as by `curl -o page.json URL`; `-` reads the standard input".into()),
             Self::Sample { source: BodyError::Empty, .. } => Some("save the body of a response that has records".into()),
@@ -513,6 +526,7 @@ impl Error {
             | Self::Inspect(_)
             | Self::NothingExported { .. }
             | Self::UnknownRun { .. }
+            | Self::NotQuarantined { .. }
             | Self::State { .. }
             | Self::Listen { .. } => 6,
             Self::Interrupted

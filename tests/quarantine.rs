@@ -81,7 +81,13 @@ fn each_record_comes_whole_as_json() {
     );
     assert_eq!(records[1]["raw"], r#"{"id":3,"day":"2024-07-25","hours":"few"}"#);
     let of_another = quarantine(&workspace, &yaml, &["--json", "--run", "another"]);
-    assert_eq!((of_another.code, of_another.stdout.as_str()), (Some(0), ""));
+    assert_eq!((of_another.code, of_another.stdout.as_str()), (Some(6), ""));
+    let run = records[0]["run"].as_str().unwrap();
+    let hint = format!("hint: there are `{run}`");
+    assert!(of_another.stderr.contains("of a run `another`"), "{}", of_another.stderr);
+    assert!(of_another.stderr.contains(&hint), "{}", of_another.stderr);
+    let of_this = quarantine(&workspace, &yaml, &["--json", "--run", run]);
+    assert_eq!((of_this.code, of_this.stdout), (Some(0), shown.stdout));
 }
 
 #[test]

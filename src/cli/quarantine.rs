@@ -53,6 +53,9 @@ pub(super) fn quarantine(
             }
         };
         if let Some(inspection) = &inspection {
+            if let Some(run) = &args.run {
+                run::check_quarantined(inspection, &streams, run)?;
+            }
             read(inspection, &streams, &mut see)?;
         }
         if args.dataset.json {

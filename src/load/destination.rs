@@ -167,7 +167,8 @@ impl Destination {
         let splitter =
             Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
-        Ok(StreamWriter { stream, schema, standing, splitter, memory_bytes, staging, held })
+        let rule = Rule::from(&stream.write);
+        Ok(StreamWriter { stream, rule, schema, standing, splitter, memory_bytes, staging, held })
     }
 
     /// The size at which a file is followed by another.
@@ -257,6 +258,8 @@ impl Destination {
 #[derive(Debug)]
 pub struct StreamWriter {
     stream: StreamPlan,
+    /// How rows meet those that stand.
+    rule: Rule,
     schema: SchemaRef,
     /// The dataset as it was when the writer was made; the lock keeps it so.
     standing: Option<Manifest>,
@@ -268,6 +271,13 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
+    /// The writer of rows that were left out before: they replace only rows that are known to be
+    /// older, and are outdated where nothing says which of the two is.
+    #[must_use]
+    pub fn late(self) -> Self {
+        Self { rule: self.rule.late(), ..self }
+    }
+
     /// Takes a batch. Batches of no rows are allowed.
     #[expect(clippy::needless_pass_by_value, reason = "its memory is free when this returns")]
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), WriteError> {
@@ -280,7 +290,7 @@ impl StreamWriter {
     /// Rows in `scopes` become exactly what was read, in every write mode; elsewhere the stream's
     /// write mode says how a row meets the one that has its key.
     pub fn finish(self, scopes: &ReadScopes, rewrite: Rewrite) -> Result<StagedStream, WriteError> {
-        let Self { stream, schema, standing, splitter, memory_bytes, staging, held } = self;
+        let Self { stream, rule, schema, standing, splitter, memory_bytes, staging, held } = self;
         let predicate = Predicate::new(scopes, &stream.name, &schema)?;
         let delta = splitter.finish()?;
         let mut trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
@@ -291,8 +301,7 @@ impl StreamWriter {
         let has_new_format = standing.as_ref().is_some_and(|it| it.has_new_format(&trees));
         let is_rewritten = order == Order::Other || has_new_format;
         let rewrite = if is_rewritten { Rewrite::All } else { rewrite };
-        let manner =
-            Manner { rule: Rule::from(&stream.write), is_bound: delta.index.is_none(), order };
+        let manner = Manner { rule, is_bound: delta.index.is_none(), order };
         let room = Room { store: &held.store, directory: staging.path(), budget: memory_bytes };
         let partitioner = Partitioner::new(stream.partition.clone());
         let read = delta.read;

@@ -108,6 +108,16 @@ pub enum WriteError {
         /// Where it ends to make sense.
         source: serde_json::Error,
     },
+    /// A line of a file in quarantine cannot be understood.
+    #[error("line {line} of `{}` is no record of quarantine", path.display())]
+    Quarantined {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// Where it ends to make sense.
+        source: serde_json::Error,
+    },
     /// A file of ours in `_tracklake` was written by a program with other rules.
     #[error("`{}` has version {found}, this program knows version {known}", path.display())]
     Version {

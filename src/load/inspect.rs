@@ -105,6 +105,11 @@ impl Inspection {
         Self { store: store.clone(), pipeline: pipeline.clone() }
     }
 
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Name {
+        &self.pipeline
+    }
+
     /// The run that holds the pipeline now.
     pub fn holder(&self) -> Result<Option<String>, WriteError> {
         lock::holder(&self.store, &self.pipeline)
@@ -211,6 +216,12 @@ impl Inspection {
             found.newest = Some(path);
         }
         Ok(found)
+    }
+
+    /// The runs that have something in quarantine of a stream, the first run's first.
+    pub fn quarantined_runs(&self, stream: &Name) -> Result<Vec<String>, WriteError> {
+        let paths = quarantine::files(&self.store, &self.pipeline, stream)?;
+        Ok(paths.iter().map(|it| quarantine::run_of(it)).collect())
     }
 
     /// Shows every rejected record of a stream, the first run's first.

@@ -8,6 +8,9 @@
 //! replace                  kept           added       unchanged     updated
 //! ```
 //!
+//! Rows that came late, out of quarantine, lose what nothing decides: a tie of a merge, and all of a
+//! replace. Theirs may be an earlier version of a record that was read well later in the same run.
+//!
 //! What a run has read completely becomes what was read, whatever the mode. Where deletes are marked,
 //! a row that is removed stays with its mark, until a row with its key comes.
 
@@ -29,6 +32,18 @@ pub(super) enum Rule {
     Merge,
     /// What came stays.
     Replace,
+    /// The newer row stays; at a tie the one that stands.
+    LateMerge,
+}
+
+impl Rule {
+    /// The rule for rows of the same mode that came late.
+    pub(super) fn late(self) -> Self {
+        match self {
+            Self::Append | Self::Replace => Self::Append,
+            Self::Merge | Self::LateMerge => Self::LateMerge,
+        }
+    }
 }
 
 impl From<&WriteMode> for Rule {
@@ -94,10 +109,12 @@ pub(super) fn verdict(rule: Rule, meeting: Meeting) -> Verdict {
         (Meeting::Same, _) => Verdict::Unchanged,
         (Meeting::Both { stands: Stands::InScope, .. }, _) => Verdict::Update,
         (Meeting::Both { stands: Stands::Outside, age }, rule) => match (rule, age) {
-            (Rule::Append, _) | (Rule::Merge, Ordering::Less) => Verdict::Outdated,
-            (Rule::Merge, Ordering::Equal | Ordering::Greater) | (Rule::Replace, _) => {
-                Verdict::Update
-            }
+            (Rule::Append, _)
+            | (Rule::Merge | Rule::LateMerge, Ordering::Less)
+            | (Rule::LateMerge, Ordering::Equal) => Verdict::Outdated,
+            (Rule::Merge, Ordering::Equal)
+            | (Rule::Merge | Rule::LateMerge, Ordering::Greater)
+            | (Rule::Replace, _) => Verdict::Update,
         },
     }
 }
@@ -323,20 +340,27 @@ mod tests {
 
         let both = |stands, age| Meeting::Both { stands, age };
         let (within, outside) = (Stands::InScope, Stands::Outside);
-        //                                              append    merge     replace
+        //                                            append    merge     replace   late merge
         for (meeting, expected) in [
-            (Meeting::OnlyNew, [Add, Add, Add]),
-            (Meeting::OnlyOld(within), [Remove, Remove, Remove]),
-            (Meeting::OnlyOld(outside), [Keep, Keep, Keep]),
-            (Meeting::Same, [Unchanged, Unchanged, Unchanged]),
-            (both(within, Ordering::Less), [Update, Update, Update]),
-            (both(within, Ordering::Greater), [Update, Update, Update]),
-            (both(outside, Ordering::Less), [Outdated, Outdated, Update]),
-            (both(outside, Ordering::Equal), [Outdated, Update, Update]),
-            (both(outside, Ordering::Greater), [Outdated, Update, Update]),
+            (Meeting::OnlyNew, [Add, Add, Add, Add]),
+            (Meeting::OnlyOld(within), [Remove, Remove, Remove, Remove]),
+            (Meeting::OnlyOld(outside), [Keep, Keep, Keep, Keep]),
+            (Meeting::Same, [Unchanged, Unchanged, Unchanged, Unchanged]),
+            (both(within, Ordering::Less), [Update, Update, Update, Update]),
+            (both(within, Ordering::Greater), [Update, Update, Update, Update]),
+            (both(outside, Ordering::Less), [Outdated, Outdated, Update, Outdated]),
+            (both(outside, Ordering::Equal), [Outdated, Update, Update, Outdated]),
+            (both(outside, Ordering::Greater), [Outdated, Update, Update, Update]),
         ] {
-            let rules = [Rule::Append, Rule::Merge, Rule::Replace];
+            let rules = [Rule::Append, Rule::Merge, Rule::Replace, Rule::LateMerge];
             assert_eq!(rules.map(|it| verdict(it, meeting)), expected, "{meeting:?}");
         }
+    }
+
+    #[test]
+    fn rows_that_came_late_replace_only_what_is_known_to_be_older() {
+        let rules = [Rule::Append, Rule::Merge, Rule::Replace, Rule::LateMerge];
+        let late = [Rule::Append, Rule::LateMerge, Rule::Append, Rule::LateMerge];
+        assert_eq!(rules.map(Rule::late), late);
     }
 }

@@ -196,6 +196,13 @@ pub(super) fn files(
         .collect())
 }
 
+/// The run that a file is of.
+pub(super) fn run_of(path: &str) -> String {
+    let (_, name) = path.rsplit_once('/').unwrap_or_default();
+    let run = name.strip_suffix(".jsonl").unwrap_or(name);
+    percent_encoding::percent_decode_str(run).decode_utf8_lossy().into_owned()
+}
+
 /// Shows every record of a file, with its line.
 pub(super) fn each(
     store: &Store,
@@ -203,10 +210,14 @@ pub(super) fn each(
     mut see: impl FnMut(KeptReject, &str) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
     let (file, absolute) = store.open_file(path)?;
-    for line in BufReader::new(file).lines() {
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line.map_err(io_error("read", &absolute))?;
-        let record = serde_json::from_str(&line).map_err(std::io::Error::from);
-        see(record.map_err(io_error("read", &absolute))?, &line)?;
+        let record = serde_json::from_str(&line).map_err(|source| WriteError::Quarantined {
+            path: absolute.clone(),
+            line: number,
+            source,
+        })?;
+        see(record, &line)?;
     }
     Ok(())
 }
@@ -218,13 +229,8 @@ pub enum Fate {
     Leaves,
     /// It stays as it is.
     Stays,
-    /// It stays for another reason than before.
-    StaysFor {
-        /// The column that does not fit.
-        column: Option<String>,
-        /// Why.
-        reason: String,
-    },
+    /// It stays as this: for another reason, or with more of it masked than before.
+    StaysAs(Box<KeptReject>),
 }
 
 /// The quarantine of a stream as it will be: given to [`StagedStream::settling`], it becomes so in
@@ -272,10 +278,9 @@ impl Requarantine {
                         Ok(())
                     }
                     Fate::Stays => writeln!(file, "{line}"),
-                    Fate::StaysFor { column, reason } => {
-                        is_changed |= (&column, &reason) != (&record.column, &record.reason);
-                        let record = KeptReject { column, reason, ..record };
-                        serde_json::to_string(&record)
+                    Fate::StaysAs(stays) => {
+                        is_changed |= *stays != record;
+                        serde_json::to_string(&stays)
                             .map_err(std::io::Error::from)
                             .and_then(|line| writeln!(file, "{line}"))
                     }
@@ -300,5 +305,18 @@ impl Requarantine {
     /// Whether it becomes another one.
     pub fn is_changed(&self) -> bool {
         !self.rewritten.is_empty() || !self.emptied.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_of_which_run_it_is() {
+        for run in ["20240725T120000Z-4a4d", "a/b.c %", "zażółć"] {
+            let path = format!("quarantine/p/s/{}.jsonl", segment(run));
+            assert_eq!(run_of(&path), run);
+        }
     }
 }

@@ -46,7 +46,7 @@ pub use listing::{Listing, identity, list};
 pub use part::{Unbounded, unbounded};
 pub use progress::{Progress, StreamProgress};
 pub use pull::{Pull, PullOptions, PullReport, PulledPage, PulledPages, pull, pulled};
-pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, replay};
+pub use replay::{ReplayOptions, ReplayReport, Staying, StreamReplay, check_quarantined, replay};
 pub use report::{
     LatencyReport, RejectCount, RunReport, SliceReport, StreamReport, StreamStatus, TimeReport,
 };

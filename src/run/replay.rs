@@ -14,7 +14,10 @@
 //! and completes the run that was there before. The parents among the rows were never followed: before
 //! they are published, their children's states remember them for the next run.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -26,13 +29,16 @@ use super::{
 use crate::{
     error::Error,
     load::{
-        Destination, Fate, KeptReject, Published, Purpose, ReadScopes, RejectContext, Requarantine,
-        Rewrite, StreamWriter, Unapplied,
+        Destination, Fate, Inspection, KeptReject, Published, Purpose, ReadScopes, RejectContext,
+        Requarantine, Rewrite, StreamWriter, Unapplied,
     },
     plan::{ColumnSource, Name, Plan, SliceContext, StreamPlan, WriteMode},
     state::StreamState,
-    transform::{Decoded, Decoder},
+    transform::{Decoded, Decoder, Reject},
 };
+
+/// How many runs are named where another one is asked for.
+const NAMED_RUNS: usize = 5;
 
 /// What a replay is asked for beside its plan.
 #[derive(Debug, Clone)]
@@ -83,7 +89,7 @@ pub struct StreamReplay {
     pub updated: u64,
     /// Rows that stand already.
     pub unchanged: u64,
-    /// Rows that are dropped, because the one that stands is newer, or is never changed.
+    /// Rows that are dropped, because the one that stands is not known to be older, or is never changed.
     pub outdated: u64,
     /// Rows that are equal to, or older than, another one from quarantine.
     pub superseded: u64,
@@ -157,9 +163,6 @@ fn needs_run(
     if !record.masked.is_empty() {
         return Some(NeedsRun::Masked);
     }
-    if record.context.as_ref().is_some_and(|it| it.held_back) {
-        return Some(NeedsRun::HeldBack);
-    }
     if run != last {
         // An old record says itself that it is old, or does not replace what stands. What went
         // meanwhile must not come back.
@@ -171,6 +174,9 @@ fn needs_run(
         if !is_ordered || is_gone {
             return Some(NeedsRun::Overtaken);
         }
+    }
+    if record.context.as_ref().is_some_and(|it| it.held_back) {
+        return Some(NeedsRun::HeldBack);
     }
     // Whether it was held back, or overtaken, is not known either of a file of an earlier version.
     let depends = stream.key().is_empty() || run != last;
@@ -189,6 +195,29 @@ fn has_context(stream: &StreamPlan, context: Option<&RejectContext>) -> bool {
     })
 }
 
+/// Refuses a run that has nothing in quarantine of these streams where others have.
+pub fn check_quarantined(
+    inspection: &Inspection,
+    streams: &[Name],
+    run: &str,
+) -> Result<(), Error> {
+    let mut known = BTreeSet::new();
+    for stream in streams {
+        known.extend(inspection.quarantined_runs(stream).map_err(Error::Inspect)?);
+    }
+    if known.is_empty() || known.contains(run) {
+        return Ok(());
+    }
+    let mut known = Vec::from_iter(known);
+    let last = known.split_off(known.len().saturating_sub(NAMED_RUNS));
+    Err(Error::NotQuarantined {
+        pipeline: inspection.pipeline().clone(),
+        run: run.to_owned(),
+        known: last,
+        earlier: known.len(),
+    })
+}
+
 /// Publishes what fits now of the records that runs have rejected.
 ///
 /// # Errors
@@ -199,6 +228,12 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
     let destination = Destination::open(&plan.destination, &plan.pipeline, run, *now, *purpose)
         .map_err(Error::Write)?;
     let inspection = destination.inspection();
+    if let Some(run) = &options.of_run {
+        let wanted = plan.streams.iter().map(|it| it.name.clone());
+        let wanted: Vec<_> =
+            wanted.filter(|it| streams.is_empty() || streams.contains(it)).collect();
+        check_quarantined(&inspection, &wanted, run)?;
+    }
     let mut chosen = Vec::new();
     for stream in &plan.streams {
         let is_wanted = streams.is_empty() || streams.contains(&stream.name);
@@ -222,7 +257,7 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
             run: published.as_ref().map(|it| it.run.as_str()),
             read_whole_by: state.as_ref().and_then(|it| it.read_whole_by.as_deref()),
         };
-        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?;
+        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?.late();
         let mut quarantine = destination.requarantine(&stream.name);
         let mut sorting = Sorting {
             stream,
@@ -316,24 +351,26 @@ impl Sorting<'_> {
         }
         let RejectContext { parent, slice, held_back: _ } =
             record.context.clone().unwrap_or_default();
-        let (column, reason) =
-            match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
-                Ok(Decoded { batch, mut rejects, .. }) => match rejects.pop() {
-                    None => {
-                        self.report.published += 1;
-                        self.report.rows += batch.num_rows() as u64;
-                        for (_, feed, _) in &self.children {
-                            feed.send(&batch);
-                        }
-                        self.writer.write(batch)?;
-                        return Ok(Fate::Leaves);
+        let stays = match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
+            Ok(Decoded { batch, mut rejects, .. }) => match rejects.pop() {
+                None => {
+                    self.report.published += 1;
+                    self.report.rows += batch.num_rows() as u64;
+                    for (_, feed, _) in &self.children {
+                        feed.send(&batch);
                     }
-                    Some(reject) => (reject.column, reject.reason),
-                },
-                Err(err) => (None, err.to_string()),
-            };
-        self.stays(column.clone(), &reason, false);
-        Ok(Fate::StaysFor { column, reason })
+                    self.writer.write(batch)?;
+                    return Ok(Fate::Leaves);
+                }
+                // Masks may have been added since the record was rejected.
+                Some(Reject { column, reason, raw, masked, position: _ }) => {
+                    KeptReject { column, reason, raw, masked, ..record.clone() }
+                }
+            },
+            Err(err) => KeptReject { column: None, reason: err.to_string(), ..record.clone() },
+        };
+        self.stays(stays.column.clone(), &stays.reason, false);
+        Ok(Fate::StaysAs(Box::new(stays)))
     }
 
     fn stays(&mut self, column: Option<String>, reason: &str, needs_run: bool) {
@@ -497,6 +534,14 @@ destination: {{ path: out }}
         assert_eq!(found(record("r2", other)), Some(NeedsRun::NoContext));
         let held_back = Some(RejectContext { held_back: true, ..known() });
         assert_eq!(found(record("r2", held_back)), Some(NeedsRun::HeldBack));
+        let keyless = stream("{ replace: { scope: slice, by: { mode: slice.mode } } }", "items");
+        for (last, expected) in [("r2", NeedsRun::HeldBack), ("r3", NeedsRun::Overtaken)] {
+            let held_back = Some(RejectContext { held_back: true, ..known() });
+            let standing = Standing { run: Some(last), read_whole_by: None };
+            let record = record("r2", held_back);
+            let found = needs_run(&keyless, &Decoder::new(&keyless), standing, &record);
+            assert_eq!(found, Some(expected), "last {last}");
+        }
         let masked =
             KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", Some(known())) };
         assert_eq!(found(masked), Some(NeedsRun::Masked));

@@ -312,7 +312,9 @@ fn replay(destination: &Destination, leaves: &[&str]) -> Result<(), WriteError> 
     let mut quarantine = destination.requarantine(&name("s"));
     quarantine.decide(|record| {
         if !leaves.contains(&record.raw.as_str()) {
-            return Ok(Fate::StaysFor { column: None, reason: "still no row".to_owned() });
+            let reason = "still no row".to_owned();
+            let stays = KeptReject { column: None, reason, ..record.clone() };
+            return Ok(Fate::StaysAs(Box::new(stays)));
         }
         writer.write(super::support::batch(&[row(1, 0, "equal")]))?;
         Ok(Fate::Leaves)
