@@ -257,7 +257,11 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
             run: published.as_ref().map(|it| it.run.as_str()),
             read_whole_by: state.as_ref().and_then(|it| it.read_whole_by.as_deref()),
         };
-        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?.late();
+        let writer = destination.stream(stream, options.memory_bytes).map_err(Error::Write)?;
+        // Where versions are compared, records of older runs come, too: at a tie theirs is the older one. Elsewhere
+        // only the last run's do, which read them after what stands.
+        let is_compared = matches!(&stream.write, WriteMode::Merge { newest_by: Some(_), .. });
+        let writer = if is_compared { writer.late() } else { writer };
         let mut quarantine = destination.requarantine(&stream.name);
         let mut sorting = Sorting {
             stream,
