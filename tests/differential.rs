@@ -609,5 +609,5 @@ fn the_pages_give_rows_rejects_and_errors_in_fair_shares() {
     }
     let shares = [with_rows, with_rejects, errors, with_duplicates];
     assert!(shares.iter().all(|it| *it >= 60), "{shares:?}");
-    assert!(with_masks >= 20 && with_masked_rejects >= 10, "{with_masks} {with_masked_rejects}");
+    assert!(with_masks >= 20 && with_masked_rejects >= 5, "{with_masks} {with_masked_rejects}");
 }

@@ -482,6 +482,26 @@ fn too_many_records_that_do_not_fit_leave_no_file() {
 }
 
 #[test]
+fn parents_that_do_not_fit_are_told_of_and_what_belongs_to_others_comes() {
+    let server = Server::start(|request| {
+        if request.path.starts_with("/boxes/") {
+            return Response::json(&json!([{"id": 7, "box": 1, "day": "2024-07-25"}]));
+        }
+        let bad = json!({"id": "two", "key": "K2", "day": "2024-07-25"});
+        Response::json(&json!([{"id": 1, "key": "K1", "day": "2024-07-25"}, bad]))
+    });
+    let dir = own(&server, BOXES);
+
+    let args = ["pull", "own.yaml", "things", "--columns", "box,id"];
+    let ended = tracklake(dir.path(), &args, &[]);
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), "box,id\n1,7\n"), "{ended:?}");
+    let told =
+        "note: things: 1 record of its parents did not fit: nothing that belongs to them is here\n";
+    assert_eq!(ended.stderr, told);
+}
+
+#[test]
 fn a_record_on_two_pages_is_one_row() {
     let server = Server::start(|request| {
         let ids = if request.number("page") < 2 { [1, 2] } else { [2, 3] };

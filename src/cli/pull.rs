@@ -84,7 +84,7 @@ pub(super) fn write(
         }
     };
     tell(stream, &tally, &report, global);
-    Ok(if tally.rejected > 0 { PARTIAL } else { 0 })
+    Ok(if tally.rejected + report.rejected_parents > 0 { PARTIAL } else { 0 })
 }
 
 /// The columns that are wanted, by their places.
@@ -351,6 +351,12 @@ fn tell(stream: &StreamPlan, tally: &Tally, report: &PullReport, global: &Global
         let n = counted(tally.rejected, "record");
         let of = tally.records;
         notes.push(format!("{name}: {n} of {of} did not fit and are left out"));
+    }
+    if report.rejected_parents > 0 {
+        let n = counted(report.rejected_parents, "record");
+        notes.push(format!(
+            "{name}: {n} of its parents did not fit: nothing that belongs to them is here"
+        ));
     }
     if let Some(first) = report.gone.first() {
         let n = counted(report.gone.len() as u64, "parent");

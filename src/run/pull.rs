@@ -177,6 +177,8 @@ pub struct PullReport {
     pub first_request: Option<Request>,
     /// Parents to which access is lost.
     pub gone: Vec<String>,
+    /// Records of parents that do not fit, so that nothing of theirs was asked for.
+    pub rejected_parents: u64,
     /// Why not everything could be read.
     pub error: Option<Error>,
 }
@@ -209,10 +211,13 @@ impl Pull<'_> {
             slices.into_iter().next().filter(|_| target.slices.parent().is_none())
         };
         let slice = asked.get().cloned().or_else(planned);
+        // The stream itself comes after all of its ancestors.
+        let parents = progress.split_last().map(|it| it.1).unwrap_or_default();
         PullReport {
             requests: progress.iter().map(|it| it.source.requests.load(Relaxed)).sum(),
             first_request: slice.and_then(|it| extractor.first_request(target, &it).ok()),
             gone,
+            rejected_parents: parents.iter().map(|it| it.rejected.load(Relaxed)).sum(),
             error,
         }
     }
