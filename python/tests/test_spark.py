@@ -69,7 +69,6 @@ def test_partitions_are_groups_of_slices(spark, simulator):
     assert count(parallelism=3, set__max_in_flight=2) == 2, "no part of less than one request"
     assert count(partitions=20) == 20
     assert count(since="2024-07-20", until="2024-07-22", partitions=20) == 3
-    assert count(since="2024-07-20", until="2024-07-19") == 1
 
 
 def test_a_part_of_the_time(spark, simulator):
@@ -93,6 +92,7 @@ def test_columns_can_be_chosen_by_a_schema(spark, simulator):
         ("worklogs", {"parallelism": "many"}, "option `parallelism` is a number"),
         ("worklogs", {"rejects": "drop"}, "option `rejects` is `fail` or `leave_out`"),
         ("worklogs", {"set__tokn": "x"}, "names no variable"),
+        ("worklogs", {"since": "2024-07-20", "until": "2024-07-19"}, "nothing is between them"),
         ("worklogs", {"since": "yesterday"}, "expected a date"),
         ("", {}, "option `stream` is missing"),
     ],
