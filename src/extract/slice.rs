@@ -224,6 +224,18 @@ impl Slice {
         }
     }
 
+    /// The slice's window, the end excluded; instants are told as they are asked for.
+    pub fn window(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let window = self.window.as_ref()?;
+        Some(match window.span {
+            Span::Dates(first, last) => {
+                let after = last.succ_opt().unwrap_or(last);
+                (midnight(first, window.plan.zone), midnight(after, window.plan.zone))
+            }
+            Span::Instants(start, end) => (start, end),
+        })
+    }
+
     pub(super) fn span(&self) -> Option<Span> {
         self.window.as_ref().map(|it| it.span)
     }

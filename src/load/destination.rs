@@ -26,6 +26,7 @@ use super::{
     spool,
     store::Store,
     update::{Manner, Order, Room, Update, Updated},
+    watch::KeyWatch,
 };
 use crate::plan::{
     Deletes, DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema,
@@ -168,7 +169,18 @@ impl Destination {
             Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         let rule = Rule::from(&stream.write);
-        Ok(StreamWriter { stream, rule, schema, standing, splitter, memory_bytes, staging, held })
+        let watch = Arc::new(KeyWatch::new(&stream.name, stream.key(), &schema)?);
+        Ok(StreamWriter {
+            stream,
+            rule,
+            schema,
+            standing,
+            splitter,
+            watch,
+            memory_bytes,
+            staging,
+            held,
+        })
     }
 
     /// The size at which a file is followed by another.
@@ -264,6 +276,7 @@ pub struct StreamWriter {
     /// The dataset as it was when the writer was made; the lock keeps it so.
     standing: Option<Manifest>,
     splitter: Splitter,
+    watch: Arc<KeyWatch>,
     memory_bytes: usize,
     // Its files are removed after the splitter has closed them.
     staging: Staging,
@@ -278,6 +291,11 @@ impl StreamWriter {
         Self { rule: self.rule.late(), ..self }
     }
 
+    /// The keys to say of which whether their rows came, once the writer has finished.
+    pub fn watch(&self) -> Arc<KeyWatch> {
+        Arc::clone(&self.watch)
+    }
+
     /// Takes a batch. Batches of no rows are allowed.
     #[expect(clippy::needless_pass_by_value, reason = "its memory is free when this returns")]
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), WriteError> {
@@ -290,9 +308,11 @@ impl StreamWriter {
     /// Rows in `scopes` become exactly what was read, in every write mode; elsewhere the stream's
     /// write mode says how a row meets the one that has its key.
     pub fn finish(self, scopes: &ReadScopes, rewrite: Rewrite) -> Result<StagedStream, WriteError> {
-        let Self { stream, rule, schema, standing, splitter, memory_bytes, staging, held } = self;
+        let Self { stream, rule, schema, standing, splitter, watch, memory_bytes, staging, held } =
+            self;
         let predicate = Predicate::new(scopes, &stream.name, &schema)?;
         let delta = splitter.finish()?;
+        watch.see(&delta.sorted)?;
         let mut trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
         if let (Rewrite::Scattered, Some(standing)) = (rewrite, &standing) {
             standing.retain_formats(&mut trees);

@@ -50,6 +50,7 @@ mod store;
 mod turns;
 mod update;
 mod verify;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,7 @@ pub use spool::{
 pub use standing::{DatasetColumn, DatasetShape, PartitionSums, Sum, Sums, SumsOf};
 pub use store::{NewFile, check_file, replace_file};
 pub use verify::{Damage, FileProblem, VerifiedStream};
+pub use watch::{KeyWatch, Whose};
 
 use store::StagingFile;
 

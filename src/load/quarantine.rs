@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,6 +65,12 @@ pub struct RejectContext {
     /// no key to tell them from those that stand.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held_back: bool,
+    /// The window of its slice, the end excluded; nothing where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Whether a row of its key was read well in the same run: nothing says which of the two is newer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub also_read_well: bool,
 }
 
 /// Keeps the rejected records of one stream in one run.
@@ -222,6 +229,17 @@ pub(super) fn each(
     Ok(())
 }
 
+/// Stages a file that starts with the first `lines` of another one.
+fn begin(store: &Store, staged: &str, path: &str, lines: usize) -> Result<StagingFile, WriteError> {
+    let mut file = store.create(staged)?;
+    let (before, absolute) = store.open_file(path)?;
+    for line in BufReader::new(before).lines().take(lines) {
+        let line = line.map_err(io_error("read", &absolute))?;
+        writeln!(file, "{line}").map_err(file.error())?;
+    }
+    Ok(file)
+}
+
 /// What becomes of a record in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -269,33 +287,36 @@ impl Requarantine {
         for (at, path) in files(store, pipeline, &self.stream)?.into_iter().enumerate() {
             // In the directory that goes with the rows, if these do.
             let staged = format!("{}/{}/{at}.jsonl.staged", self.held.staging(), self.stream);
-            let mut file = store.create(&staged)?;
-            let mut is_changed = false;
+            // Made with the first line that changes: most files stay as they are.
+            let mut file: Option<StagingFile> = None;
+            let mut same = 0;
             each(store, &path, |record, line| {
-                let written = match fate(&record)? {
-                    Fate::Leaves => {
-                        is_changed = true;
-                        Ok(())
-                    }
-                    Fate::Stays => writeln!(file, "{line}"),
-                    Fate::StaysAs(stays) => {
-                        is_changed |= *stays != record;
-                        serde_json::to_string(&stays)
-                            .map_err(std::io::Error::from)
-                            .and_then(|line| writeln!(file, "{line}"))
-                    }
+                let stays = match fate(&record)? {
+                    Fate::Leaves => None,
+                    Fate::StaysAs(stays) if *stays != record => Some(serde_json::to_string(&stays)),
+                    Fate::Stays | Fate::StaysAs(_) => Some(Ok(line.to_owned())),
                 };
-                written.map_err(file.error())
+                let is_same = matches!(&stays, Some(Ok(stays)) if stays == line);
+                let file = match &mut file {
+                    Some(file) => file,
+                    None if is_same => {
+                        same += 1;
+                        return Ok(());
+                    }
+                    None => file.insert(begin(store, &staged, &path, same)?),
+                };
+                let Some(stays) = stays else { return Ok(()) };
+                let written = stays.map_err(std::io::Error::from);
+                written.and_then(|line| writeln!(file, "{line}")).map_err(file.error())
             })?;
+            let Some(mut file) = file else { continue };
             file.finish()?;
             let bytes = file.bytes();
             drop(file);
-            if is_changed && bytes > 0 {
+            if bytes > 0 {
                 self.rewritten.push(Rewritten { staged, path, bytes });
-                continue;
-            }
-            store.remove(&staged)?;
-            if is_changed {
+            } else {
+                store.remove(&staged)?;
                 self.emptied.push(path);
             }
         }

@@ -24,6 +24,7 @@ mod pull;
 mod reader;
 mod replay;
 mod report;
+mod settle;
 mod slices;
 mod stream;
 mod timeline;
@@ -32,7 +33,7 @@ mod write;
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -53,15 +54,16 @@ pub use report::{
 pub use timeline::{SliceOutcome, SliceTime, Step, Timeline};
 
 use crate::{
-    error::Error,
+    error::{Error, chain},
     extract::{Extractor, Horizon, planned_start, reread},
-    load::{Destination, Purpose, ResumeHeader, Rewrite, Unapplied},
+    load::{Destination, Purpose, ResumeHeader, Rewrite, StreamWriter, Unapplied},
     plan::{DestinationPath, Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
 };
 use feed::{ChildFeed, Parents};
 use reader::{Shared, WriterQueue};
+use settle::Settling;
 use stream::{Job, Run};
 
 /// What a run is asked for beside its plan.
@@ -336,8 +338,8 @@ fn jobs<'a>(
 
     let mut jobs = Vec::new();
     for ((stream, publish), progress) in chosen.iter().zip(&progress.streams) {
-        let (writer, writing, spooled) = match publish {
-            Publish::ReadOnly => (None, None, None),
+        let (writer, writing, spooled, settling) = match publish {
+            Publish::ReadOnly => (None, None, None, None),
             Publish::Yes => {
                 let share = options.memory_bytes / written;
                 let writer = destination.stream(stream, share / ROWS).map_err(Error::Write)?;
@@ -345,10 +347,12 @@ fn jobs<'a>(
                 let (queue, receiver) = WriterQueue::new(share / QUEUE);
                 let spooled = destination.spooled(stream).map_err(Error::Write)?;
                 let spool = spooled.append().map_err(Error::Write)?;
+                let settling = Arc::new(settling(stream, &writer, destination, options.purpose));
+                let rejecting = Arc::clone(&settling);
                 let writing = tokio::task::spawn_blocking(move || {
-                    write::write(writer, quarantine, spool, receiver)
+                    write::write(writer, quarantine, &rejecting, spool, receiver)
                 });
-                (Some(queue), Some(writing), Some(spooled))
+                (Some(queue), Some(writing), Some(spooled), Some(settling))
             }
         };
         let children = feeds.remove(&stream.name).unwrap_or_default();
@@ -365,7 +369,8 @@ fn jobs<'a>(
                 children,
                 state.is_some(),
                 options.memory_bytes,
-            ),
+            )
+            .settling(settling),
             parents: receivers.remove(&stream.name),
             writing,
             horizon: horizon(options, stream, *publish, chosen, &states),
@@ -374,6 +379,23 @@ fn jobs<'a>(
         });
     }
     Ok(jobs)
+}
+
+/// What is known of the records of a stream that are in quarantine.
+fn settling(
+    stream: &StreamPlan,
+    writer: &StreamWriter,
+    destination: &Destination,
+    purpose: Purpose,
+) -> Settling {
+    let mut settling = Settling::new(stream, writer.watch());
+    // What cannot be read stays; a run does not end for it.
+    if purpose == Purpose::Publish
+        && let Err(err) = settling.expect_earlier(&destination.inspection())
+    {
+        warn!(stream = %stream.name, error = %chain(&err), "quarantine is left as it is");
+    }
+    settling
 }
 
 /// The way from a stream's parent, if it has one: the parent, and both ends.

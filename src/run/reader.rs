@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{
     feed::{ChildFeed, PARENT_VERSION},
     progress::StreamProgress,
+    settle::{self, Settling},
 };
 use crate::{
     extract::{NotTaken, PageReader, Slice, UnreadableBody},
@@ -71,6 +72,8 @@ pub(super) struct Shared {
     pub(super) asked: Arc<OnceLock<Slice>>,
     /// Columns whose nulls are counted.
     watched: Vec<Name>,
+    /// Where the stream is published: what is in quarantine, and may leave it.
+    pub(super) settling: Option<Arc<Settling>>,
 }
 
 impl Shared {
@@ -97,7 +100,12 @@ impl Shared {
             cursor: stream.cursor.as_ref().map(|it| it.column.clone()),
             asked: Arc::default(),
             watched: stream.expect.max_nulls.iter().map(|(name, _)| name.clone()).collect(),
+            settling: None,
         }
+    }
+
+    pub(super) fn settling(self, settling: Option<Arc<Settling>>) -> Self {
+        Self { settling, ..self }
     }
 
     /// The counts of all slices, once they have ended.
@@ -372,19 +380,9 @@ impl<'a> SliceReader<'a> {
         if rejects.is_empty() {
             return RejectContext::default();
         }
-        let SliceContext { parent, slice: values } = &slice.context;
-        // The parents of a batch are not told apart, so that no column has a value of them.
-        let is_of_one = |(name, value): &(&String, &serde_json::Value)| {
-            *name != PARENT_VERSION && !value.is_array()
-        };
         RejectContext {
-            parent: parent
-                .iter()
-                .filter(is_of_one)
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-            slice: values.clone(),
             held_back: !self.shared.has_key && self.shared.has_standing_rows,
+            ..settle::context(slice)
         }
     }
 

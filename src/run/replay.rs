@@ -25,6 +25,7 @@ use serde::Serialize;
 use super::{
     Publish, Refresh, check_selection,
     feed::{ChildFeed, Parents},
+    settle::has_context,
 };
 use crate::{
     error::Error,
@@ -32,7 +33,7 @@ use crate::{
         Destination, Fate, Inspection, KeptReject, Published, Purpose, ReadScopes, RejectContext,
         Requarantine, Rewrite, StreamWriter, Unapplied,
     },
-    plan::{ColumnSource, Name, Plan, SliceContext, StreamPlan, WriteMode},
+    plan::{Name, Plan, SliceContext, StreamPlan, WriteMode},
     state::StreamState,
     transform::{Decoded, Decoder, Reject},
 };
@@ -119,6 +120,7 @@ pub struct Staying {
 enum NeedsRun {
     NotPublished,
     Overtaken,
+    AlsoReadWell,
     HeldBack,
     Masked,
     NoContext,
@@ -130,6 +132,9 @@ impl fmt::Display for NeedsRun {
         f.write_str(match self {
             Self::NotPublished => "nothing else of its run is published",
             Self::Overtaken => "the stream was read again since",
+            Self::AlsoReadWell => {
+                "its run has read a row of its key well, and nothing says which is newer"
+            }
             Self::HeldBack => "the other rows of its slice were held back",
             Self::Masked => "it is masked in quarantine",
             Self::NoContext => "quarantine does not say which slice's values it had",
@@ -163,17 +168,20 @@ fn needs_run(
     if !record.masked.is_empty() {
         return Some(NeedsRun::Masked);
     }
+    // A record says itself that it is older than what stands, or does not replace that.
+    let is_ordered = matches!(
+        stream.write,
+        WriteMode::Append { .. } | WriteMode::Merge { newest_by: Some(_), .. }
+    );
     if run != last {
-        // An old record says itself that it is old, or does not replace what stands. What went
-        // meanwhile must not come back.
-        let is_ordered = matches!(
-            stream.write,
-            WriteMode::Append { .. } | WriteMode::Merge { newest_by: Some(_), .. }
-        );
+        // What went meanwhile must not come back.
         let is_gone = standing.read_whole_by.is_some_and(|whole| run <= whole);
         if !is_ordered || is_gone {
             return Some(NeedsRun::Overtaken);
         }
+    }
+    if record.context.as_ref().is_some_and(|it| it.also_read_well) && !is_ordered {
+        return Some(NeedsRun::AlsoReadWell);
     }
     if record.context.as_ref().is_some_and(|it| it.held_back) {
         return Some(NeedsRun::HeldBack);
@@ -184,15 +192,6 @@ fn needs_run(
         return Some(NeedsRun::NoContext);
     }
     decoder.needs_record_key().then_some(NeedsRun::RecordKey)
-}
-
-/// Whether all values are there that columns take from slices.
-fn has_context(stream: &StreamPlan, context: Option<&RejectContext>) -> bool {
-    stream.columns.iter().all(|column| match &column.from {
-        ColumnSource::Record(_) => true,
-        ColumnSource::Parent(name) => context.is_some_and(|it| it.parent.contains_key(name)),
-        ColumnSource::Slice(name) => context.is_some_and(|it| it.slice.contains_key(name)),
-    })
 }
 
 /// Refuses a run that has nothing in quarantine of these streams where others have.
@@ -353,8 +352,7 @@ impl Sorting<'_> {
             self.stays(None, &why.to_string(), true);
             return Ok(Fate::Stays);
         }
-        let RejectContext { parent, slice, held_back: _ } =
-            record.context.clone().unwrap_or_default();
+        let RejectContext { parent, slice, .. } = record.context.clone().unwrap_or_default();
         let stays = match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
             Ok(Decoded { batch, mut rejects, .. }) => match rejects.pop() {
                 None => {
@@ -545,6 +543,17 @@ destination: {{ path: out }}
             let record = record("r2", held_back);
             let found = needs_run(&keyless, &Decoder::new(&keyless), standing, &record);
             assert_eq!(found, Some(expected), "last {last}");
+        }
+        let also_read_well = || Some(RejectContext { also_read_well: true, ..known() });
+        assert_eq!(found(record("r2", also_read_well())), None, "a known key is left as it is");
+        for (write, expected) in [
+            ("{ merge: { key: [id] } }", Some(NeedsRun::AlsoReadWell)),
+            ("{ merge: { key: [id], newest_by: day } }", None),
+        ] {
+            let stream = stream(write, "items");
+            let record = record("r2", also_read_well());
+            let found = needs_run(&stream, &Decoder::new(&stream), standing, &record);
+            assert_eq!(found, expected, "{write}");
         }
         let masked =
             KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", Some(known())) };

@@ -16,6 +16,7 @@ use super::{
     progress::StreamProgress,
     reader::{Shared, SliceReader, slice_key},
     report::SliceReport,
+    settle::ReadAgain,
     timeline::{Recorder, SliceOutcome, SliceTime},
 };
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct SliceTally {
     pub(super) pending: Vec<ParentValues>,
     /// Whether slices were not started, because the user stops the run.
     pub(super) is_cut: bool,
+    /// Those that were read to their end and have records in quarantine.
+    pub(super) again: ReadAgain,
     /// When they were under way.
     pub(super) times: Recorder,
     heard: Heard,
@@ -277,6 +280,7 @@ impl SliceLoop<'_> {
                     // `Extractor::read` settles these itself.
                     Verdict::Short { .. } | Verdict::Moved { .. } => counts.failed += 1,
                 }
+                self.note_again(&mut tally.again, &slice);
                 // What did not fit may be what stands: nothing of such a slice goes.
                 if rejected == 0 {
                     tally.read.extend(scope());
@@ -288,7 +292,10 @@ impl SliceLoop<'_> {
                 counts.gone += 1;
                 warn!(slice = %slice.id, "access is lost");
                 match (self.stream.on_gone, loss) {
-                    (OnGone::Delete, Loss::Absent) => tally.read.extend(scope()),
+                    (OnGone::Delete, Loss::Absent) => {
+                        self.note_again(&mut tally.again, &slice);
+                        tally.read.extend(scope());
+                    }
                     // What may not be seen may still be there.
                     (OnGone::Delete, Loss::Refused) | (OnGone::Keep, _) => tally.keep(scope()),
                 }
@@ -318,6 +325,13 @@ impl SliceLoop<'_> {
         }
         self.progress.slices_done.fetch_add(1, Relaxed);
         None
+    }
+
+    fn note_again(&self, again: &mut ReadAgain, slice: &Slice) {
+        let settling = self.shared.settling.as_ref();
+        if let Some(place) = settling.and_then(|it| it.place(slice)) {
+            again.add(place, slice.window());
+        }
     }
 
     fn note_failure(&self, tally: &mut SliceTally, slice: Slice, err: ExtractError) {

@@ -1,11 +1,10 @@
 //! One stream of a run: read its slices, merge what came, publish it with its new state.
 
+mod told;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -19,17 +18,19 @@ use super::{
     feed::Parents,
     progress::StreamProgress,
     reader::{Shared, Tally},
-    report::{LatencyReport, RejectCount, StreamReport, StreamStatus, TimeReport},
+    report::{StreamReport, StreamStatus},
+    settle::Settling,
     slices::{SliceLoop, SliceTally},
     write::{Writing, Written},
 };
 use crate::{
     error::{Error, chain},
-    extract::{Exhausted, Extractor, Horizon, Stopwatch, asked_start, planned_start},
+    extract::{Exhausted, Extractor, Horizon, asked_start, planned_start},
     load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Deletes, Name, PartitionUnit, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
+    plan::{Name, PartitionUnit, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
     state::{self, StreamState},
 };
+use told::{note_changes, note_outcome, removed, report};
 
 /// One stream of a run, set up.
 pub(super) struct Job<'a> {
@@ -152,7 +153,8 @@ impl<'a> Run<'a> {
         }
         let result = match writing {
             Some(writing) => {
-                let before = Before { rows: rows_before, state, fatal };
+                let settling = shared.settling.take();
+                let before = Before { rows: rows_before, state, fatal, settling };
                 self.publish(stream, writing, before, read, &mut report).await
             }
             None => fatal.map_or(Ok(StreamStatus::Read), Err),
@@ -255,7 +257,7 @@ impl<'a> Run<'a> {
         stream: &StreamPlan,
         writing: Writing,
         before: Before,
-        read: Read,
+        mut read: Read,
         report: &mut StreamReport,
     ) -> Result<StreamStatus, Error> {
         let Written { staged, quarantine, partitioning } =
@@ -269,11 +271,12 @@ impl<'a> Run<'a> {
             Purpose::Publish => quarantine.publish().map_err(Error::Write)?,
             Purpose::Rehearse => None,
         };
+        let has_rejects = quarantine.is_some();
         let quarantine = quarantine.map(|it| self.plan.destination.path.join(&it));
         report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
         let staged = staged.map_err(Error::Write)?;
 
-        let Before { rows: rows_before, state, fatal } = before;
+        let Before { rows: rows_before, state, fatal, settling } = before;
         if let Some(err) = fatal {
             return Err(err);
         }
@@ -312,8 +315,9 @@ impl<'a> Run<'a> {
         }
 
         let is_whole = read.covers_all && read.nothing_missing();
+        let progress = std::mem::take(&mut read.progress);
         let mut new =
-            state::advance(state.as_ref(), read.progress, self.options.extent(), self.options.now);
+            state::advance(state.as_ref(), progress, self.options.extent(), self.options.now);
         if self.options.purpose == Purpose::Rehearse {
             note_outcome(report, staged.outcome().map_err(Error::Write)?);
             report.cursor = new.cursor;
@@ -327,8 +331,21 @@ impl<'a> Run<'a> {
         let stored = new
             .to_stored()
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
+        let mut again = std::mem::take(&mut read.slices.again);
+        again.is_whole = is_whole;
+        let quarantine = self.destination.requarantine(&stream.name);
+        let run = self.options.run.clone();
         let started = Instant::now();
-        let published = tokio::task::spawn_blocking(move || staged.publish(&stored))
+        let publish = move || {
+            let staged = match settling {
+                Some(settling) if has_rejects || settling.has_earlier() => {
+                    settling.settle(staged, quarantine, run, &again)
+                }
+                Some(_) | None => staged,
+            };
+            staged.publish(&stored)
+        };
+        let published = tokio::task::spawn_blocking(publish)
             .await
             .map_err(|err| Error::Internal(format!("publishing stopped: {err}")))?
             .map_err(Error::Write)?;
@@ -458,43 +475,7 @@ struct Before {
     rows: u64,
     state: Option<StreamState>,
     fatal: Option<Error>,
-}
-
-/// Rows that go. Without a key an edited row cannot be told from one that went and one that came:
-/// only what nothing came for counts.
-fn removed(stream: &StreamPlan, staged: &StagedStream) -> u64 {
-    if stream.key().is_empty() {
-        staged.removed.saturating_sub(staged.added)
-    } else {
-        staged.removed
-    }
-}
-
-fn note_changes(report: &mut StreamReport, stream: &StreamPlan, staged: &StagedStream) {
-    report.duplicates = staged.duplicates;
-    report.superseded = staged.superseded;
-    report.added = staged.added;
-    report.updated = staged.updated;
-    report.unchanged = staged.unchanged;
-    report.outdated = staged.outdated;
-    report.removed = removed(stream, staged);
-    report.marked = match stream.deletes {
-        Deletes::Mark => report.removed,
-        Deletes::Remove => 0,
-    };
-    report.redated = staged.redated;
-    report.changes.clone_from(&staged.changes);
-}
-
-fn note_outcome(report: &mut StreamReport, outcome: Published) {
-    let Published { rows, partitions, changed, files, bytes, removed_files } = outcome;
-    report.rows = rows;
-    report.partitions = partitions;
-    report.changed_partitions = changed.len() as u64;
-    report.changed = changed;
-    report.files = files;
-    report.bytes_written = bytes;
-    report.removed_files = removed_files;
+    settling: Option<Arc<Settling>>,
 }
 
 /// Which rows that stand become exactly what was read.
@@ -527,71 +508,5 @@ fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
                 ReadScopes::Nothing
             }
         }
-    }
-}
-
-/// The report of a stream that is not published yet.
-fn report(stream: &StreamPlan, progress: &StreamProgress, read: &mut Read) -> StreamReport {
-    let count = |it: &AtomicU64| it.load(Relaxed);
-    let seconds = |it: &Stopwatch| it.total().as_secs_f64();
-    let source = &progress.source;
-    let notices = read.tally.notices;
-    StreamReport {
-        stream: stream.name.to_string(),
-        status: StreamStatus::Failed,
-        slices: read.slices.counts,
-        requests: count(&source.requests),
-        retries: count(&source.retries),
-        smaller_pages: count(&source.shrinks),
-        bytes_read: count(&source.bytes),
-        pages: count(&progress.pages),
-        records: count(&progress.records),
-        dropped: notices.dropped_empty,
-        rejected: count(&progress.rejected),
-        first_reject: read.tally.first_reject.clone(),
-        held_back: read.tally.held_back,
-        rows_read: count(&progress.rows),
-        duplicates: 0,
-        superseded: 0,
-        added: 0,
-        updated: 0,
-        unchanged: 0,
-        outdated: 0,
-        removed: 0,
-        marked: 0,
-        redated: 0,
-        rows: 0,
-        cursor: None,
-        partitions: 0,
-        changed_partitions: 0,
-        changed: Vec::new(),
-        files: 0,
-        bytes_written: 0,
-        removed_files: 0,
-        gaps: notices.gaps,
-        folds: notices.folds,
-        duplicate_keys: notices.duplicate_keys,
-        seconds: TimeReport {
-            waiting_for_turn: seconds(&source.turn),
-            waiting_for_place: seconds(&source.place),
-            waiting_to_retry: seconds(&source.retry),
-            fetching: seconds(&source.fetch),
-            waiting_for_thread: seconds(&source.threads.waiting),
-            decoding: seconds(&source.threads.busy),
-            waiting_for_writer: seconds(&progress.writer),
-            ..TimeReport::default()
-        },
-        bounded_by: None,
-        latency: LatencyReport::of(&source.latencies),
-        timeline: std::mem::take(&mut read.slices.times).finish(),
-        changes: Vec::new(),
-        rejects: std::mem::take(&mut read.tally.reasons)
-            .into_iter()
-            .map(|((column, reason), records)| RejectCount { column, reason, records })
-            .collect(),
-        quarantine: None,
-        gone: read.slices.gone.clone(),
-        errors: read.slices.errors.clone(),
-        error: None,
     }
 }

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::reader::{Queued, QueuedPage};
+use super::{
+    reader::{Queued, QueuedPage},
+    settle::Settling,
+};
 use crate::{
     load::{
         QuarantineWriter, RejectedRecord, SpoolWriter, SpooledPage, SpooledReject, StagedStream,
@@ -30,17 +33,19 @@ pub(super) struct Written {
 pub(super) fn write(
     writer: StreamWriter,
     mut quarantine: QuarantineWriter,
+    settling: &Settling,
     mut spool: SpoolWriter,
     queue: mpsc::UnboundedReceiver<Queued>,
 ) -> Written {
     let mut partitioning = Duration::ZERO;
-    let staged = stage(writer, &mut quarantine, &mut spool, queue, &mut partitioning);
+    let staged = stage(writer, &mut quarantine, settling, &mut spool, queue, &mut partitioning);
     Written { staged, quarantine, partitioning }
 }
 
 fn stage(
     mut writer: StreamWriter,
     quarantine: &mut QuarantineWriter,
+    settling: &Settling,
     spool: &mut SpoolWriter,
     mut queue: mpsc::UnboundedReceiver<Queued>,
     partitioning: &mut Duration,
@@ -61,6 +66,7 @@ fn stage(
                         masked: &reject.masked,
                         context: &context,
                     })?;
+                    settling.reject(&reject.raw, &reject.masked, &context)?;
                 }
                 match key {
                     None => writer.write(batch)?,
