@@ -350,7 +350,7 @@ impl Sorting<'_> {
         self.report.records += 1;
         if let Some(why) = needs_run(self.stream, &self.decoder, self.standing, record) {
             self.stays(None, &why.to_string(), true);
-            return Ok(Fate::Stays);
+            return Ok(Fate::StaysAs(Box::new(self.masked(record))));
         }
         let RejectContext { parent, slice, .. } = record.context.clone().unwrap_or_default();
         let stays = match self.decoder.decode_record(&record.raw, &SliceContext { parent, slice }) {
@@ -369,10 +369,16 @@ impl Sorting<'_> {
                     KeptReject { column, reason, raw, masked, ..record.clone() }
                 }
             },
-            Err(err) => KeptReject { column: None, reason: err.to_string(), ..record.clone() },
+            Err(err) => KeptReject { column: None, reason: err.to_string(), ..self.masked(record) },
         };
         self.stays(stays.column.clone(), &stays.reason, false);
         Ok(Fate::StaysAs(Box::new(stays)))
+    }
+
+    /// The record as today's masks show it: some may have been added since it was rejected.
+    fn masked(&self, record: &KeptReject) -> KeptReject {
+        let (raw, masked) = self.decoder.masked(&record.raw, &record.masked);
+        KeptReject { raw, masked, ..record.clone() }
     }
 
     fn stays(&mut self, column: Option<String>, reason: &str, needs_run: bool) {

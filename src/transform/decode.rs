@@ -14,11 +14,11 @@ use super::{
     columns::{Columns, Envelope},
     json::{Fault, FaultKind, MAX_DEPTH, Parser, Text},
     lookup,
-    mask::WITHHELD,
+    mask::{self, WITHHELD},
     output::{Likely, Output},
     record::Walk,
 };
-use crate::plan::{PageFacts, RecordsShape, SliceContext, StreamPlan, arrow_schema};
+use crate::plan::{JsonPath, PageFacts, RecordsShape, SliceContext, StreamPlan, arrow_schema};
 
 /// Decodes the pages of one stream.
 ///
@@ -96,6 +96,16 @@ impl Decoder {
             .and_then(|_| walk.into_parser().finish())
             .map_err(|fault| self.shown(body_error(raw, 0, fault)))?;
         page.finish()
+    }
+
+    /// The text of a record, and the paths in it where something else stands than was received: those of
+    /// today's masks, and those that were masked `before`, which stay as they are.
+    pub fn masked(&self, raw: &str, before: &[String]) -> (String, Vec<String>) {
+        let known: Vec<JsonPath> = before.iter().filter_map(|it| it.parse().ok()).collect();
+        let (raw, now) = mask::masked(&self.columns, raw, &known);
+        let mut masked = before.to_vec();
+        masked.extend(now.into_iter().filter(|it| !before.contains(it)));
+        (raw, masked)
     }
 
     /// Whether a record's rows depend on the key that it has in an object of records.

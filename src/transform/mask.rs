@@ -197,12 +197,12 @@ fn quoted(text: &str) -> String {
 }
 
 /// The text of a record that does not fit, without what is masked, and the paths where something
-/// else stands now.
-pub(super) fn masked(plan: &Columns, raw: &str) -> (String, Vec<String>) {
+/// else stands now. What is in `before` was masked by an earlier run, and stays as it is.
+pub(super) fn masked(plan: &Columns, raw: &str, before: &[JsonPath]) -> (String, Vec<String>) {
     if !plan.nodes[0].masks_below && plan.nodes[0].mask.is_none() {
         return (raw.to_owned(), Vec::new());
     }
-    let mut edits = Edits { plan, found: Vec::new() };
+    let mut edits = Edits { plan, before, found: Vec::new() };
     let mut parser = Parser::new(raw);
     if edits.value(0, &mut parser).is_err() {
         // It was read before, so that this is never so.
@@ -228,6 +228,7 @@ pub(super) fn masked(plan: &Columns, raw: &str) -> (String, Vec<String>) {
 /// What has to be replaced in the text of a record, in its order.
 struct Edits<'d> {
     plan: &'d Columns,
+    before: &'d [JsonPath],
     found: Vec<(NodeId, Range<usize>, String)>,
 }
 
@@ -235,7 +236,8 @@ impl Edits<'_> {
     fn value(&mut self, id: NodeId, parser: &mut Parser<'_>) -> Result<(), Fault> {
         let node = &self.plan.nodes[id];
         let first = parser.peek()?;
-        if first == b'n' || node.mask.is_none() && !node.masks_below {
+        let is_masked = self.before.iter().any(|it| node.path.starts_with(it.segments()));
+        if first == b'n' || is_masked || node.mask.is_none() && !node.masks_below {
             parser.skip()?;
             return Ok(());
         }

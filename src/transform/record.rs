@@ -146,7 +146,7 @@ impl<'d, 'p, 't> Walk<'d, 'p, 't> {
             None => self.identity(base, raw, key),
             Some((column, reason)) => {
                 self.output.take_back(self.plan, base, irregular);
-                let (shown, masked) = mask::masked(self.plan, raw);
+                let (shown, masked) = mask::masked(self.plan, raw, &[]);
                 self.output.rejects.push(Reject {
                     position: self.output.identities.len() as u64,
                     column: column.map(|it| self.plan.declared[it].name.clone()),

@@ -323,6 +323,47 @@ fn a_record_that_stays_is_masked_as_the_pipeline_file_of_now_says() {
 }
 
 #[test]
+fn a_record_that_needs_a_run_is_masked_as_the_pipeline_file_of_now_says() {
+    let mut old = does_not(1, 1, 7);
+    (old["who"], old["mail"]) = (json!("Ada Lovelace"), json!({ "work": "ada@example.org" }));
+    let world = world(json!({ "a": [old], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let write = "{ merge: { key: [mode, id] } }";
+    let vars = "vars: { salt: { env: OWN_SALT, secret: true, default: pepper-pepper-pepper } }\nsource:";
+    let masking = |yaml: &str, columns: &str| {
+        let yaml = yaml.replace("source:", vars);
+        yaml.replace("    write:", &format!("{columns}    write:"))
+    };
+    let wrong = file(&server, WRONG, write);
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+    *world.lock().unwrap() = json!({ "a": [fits(2, 1, 7)], "b": [] });
+    assert_eq!(run(&workspace, &wrong, 13, &[]).code, Some(0));
+    let line = || {
+        let [path] = quarantine_files(&workspace).try_into().unwrap();
+        let line = String::from_utf8(workspace.files()[&path].clone()).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    assert!(line()["raw"].as_str().unwrap().contains("Lovelace"));
+
+    let who =
+        "      who: { from: who, type: string, mask: { sha256: { salt: '{{ vars.salt }}' } } }\n";
+    let mail = "      mail: { from: mail.work, type: string, mask: { constant: nobody } }\n";
+    let mut seen = Vec::new();
+    for columns in [who.to_owned(), who.to_owned() + mail, who.to_owned() + mail] {
+        let replayed = replay(&workspace, &masking(&file(&server, RIGHT, write), &columns), &[]);
+        assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+        let raw: Value = serde_json::from_str(line()["raw"].as_str().unwrap()).unwrap();
+        seen.push((raw["who"].clone(), raw["mail"]["work"].clone(), line()["masked"].clone()));
+    }
+
+    // HMAC-SHA-256 by Python's `hmac`.
+    let hash = json!("bdabf52a4e7f4ffe0de308f8368da2d53abc776e2007953a4e22abb25d79f10d");
+    assert_eq!(seen[0], (hash.clone(), json!("ada@example.org"), json!(["who"])));
+    assert_eq!(seen[1], (hash, json!("nobody"), json!(["who", "mail.work"])), "not hashed twice");
+    assert_eq!(seen[2], seen[1]);
+}
+
+#[test]
 fn a_line_that_is_no_record_is_named_by_its_number() {
     let world = world(json!({ "a": [does_not(1, 1, 8), does_not(2, 1, 7)], "b": [] }));
     let (server, workspace) = (server(&world), Workspace::new());
