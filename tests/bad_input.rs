@@ -150,6 +150,21 @@ fn every_mistake_in_the_file_is_shown_with_its_place() {
 }
 
 #[test]
+fn rows_of_a_lost_parent_go_only_where_a_slice_says_which_they_are() {
+    for write in ["{ merge: { key: [id] } }", "{ append: { key: [id] } }", "{ replace: all }"] {
+        let yaml = FILE.replace(
+            "    write: { merge: { key: [id] } }",
+            &format!("    write: {write}\n    on_gone: delete"),
+        );
+
+        let told = refused(3, &yaml, &[], &SET);
+
+        let expected = "own.yaml:25:14: streams.items.on_gone: `delete` needs to know which rows are those of a parent: set `write: { replace: { scope: slice,";
+        assert!(told.contains(expected), "{write}: {told}");
+    }
+}
+
+#[test]
 fn marking_what_goes_needs_a_key_and_its_column_for_itself() {
     let yaml = FILE
         .replace("      day: {", "      _deleted_at: { from: gone, type: timestamp }\n      day: {")

@@ -6,16 +6,13 @@ use super::Resolver;
 use crate::{
     config::{
         shape::TextOr,
-        spec::{
-            CursorSpec, DeletesSpec, OnGoneSpec, ReplaceSpec, StreamSpec, UnknownFieldsSpec,
-            WriteSpec,
-        },
+        spec::{CursorSpec, DeletesSpec, ReplaceSpec, StreamSpec, UnknownFieldsSpec, WriteSpec},
         template::Scope,
     },
     plan::{
-        ColumnPlan, ColumnType, CursorPlan, Deletes, JsonPath, Name, OnGone, PageScheme,
-        PaginatePlan, ReplaceScope, ResponseRule, Signal, SlicesPlan, StreamPlan, TablePlan,
-        UnknownFields, WriteMode,
+        ColumnPlan, ColumnType, CursorPlan, Deletes, JsonPath, Name, PageScheme, PaginatePlan,
+        ReplaceScope, ResponseRule, Signal, SlicesPlan, StreamPlan, TablePlan, UnknownFields,
+        WriteMode,
     },
 };
 
@@ -137,6 +134,7 @@ impl Resolver<'_> {
             }
             Some(_) | None => Vec::new(),
         };
+        let on_gone = self.on_gone(&at, on_gone, write.as_ref());
         let deletes = self.deletes(&at, deletes, write.as_ref());
         let guard = self.guard(&at, max_delete_ratio.as_ref(), &expect);
         let partition = self.partition(&format!("{at}.partition_by"), partition_by, &columns);
@@ -160,10 +158,7 @@ impl Resolver<'_> {
             unknown_fields,
             write: write?,
             scope: row_scope,
-            on_gone: match on_gone {
-                OnGoneSpec::Keep => OnGone::Keep,
-                OnGoneSpec::Delete => OnGone::Delete,
-            },
+            on_gone,
             deletes,
             guard,
             expect,

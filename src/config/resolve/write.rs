@@ -7,14 +7,15 @@ use crate::{
     config::{
         shape::{Scalar, TextOr},
         spec::{
-            DeletesSpec, ExpectEmptySpec, ExpectSpec, PartitionSpec, ReplaceSpec, ScopeSpec,
-            UnitSpec, WriteSpec,
+            DeletesSpec, ExpectEmptySpec, ExpectSpec, OnGoneSpec, PartitionSpec, ReplaceSpec,
+            ScopeSpec, UnitSpec, WriteSpec,
         },
         template::{Scope, Secrecy},
     },
     plan::{
-        ColumnPlan, ColumnSource, ColumnType, Deletes, GuardPlan, MaxRejected, Name, PartitionPlan,
-        PartitionUnit, ReplaceScope, ScopeSource, SlicesPlan, WindowFormat, WriteMode,
+        ColumnPlan, ColumnSource, ColumnType, Deletes, GuardPlan, MaxRejected, Name, OnGone,
+        PartitionPlan, PartitionUnit, ReplaceScope, ScopeSource, SlicesPlan, WindowFormat,
+        WriteMode,
     },
 };
 
@@ -186,6 +187,26 @@ impl Resolver<'_> {
             return false;
         }
         true
+    }
+
+    pub(super) fn on_gone(
+        &mut self,
+        at: &str,
+        spec: OnGoneSpec,
+        write: Option<&WriteMode>,
+    ) -> OnGone {
+        match spec {
+            OnGoneSpec::Keep => return OnGone::Keep,
+            OnGoneSpec::Delete => {}
+        }
+        // Elsewhere nothing says which rows are those of the parent.
+        if write
+            .is_some_and(|it| !matches!(it, WriteMode::Replace { scope: ReplaceScope::Slice, .. }))
+        {
+            let message = "`delete` needs to know which rows are those of a parent: set `write: { replace: { scope: slice, key: [id], by: { column: parent.x } } }`, or leave `on_gone` at `keep`";
+            self.problem(format!("{at}.on_gone"), message, None);
+        }
+        OnGone::Delete
     }
 
     pub(super) fn deletes(

@@ -41,7 +41,7 @@ pub(in crate::config) struct StreamSpec {
     #[serde(default)]
     pub(in crate::config) responses: Vec<ResponseSpec>,
     /// What becomes of the rows of a parent to which access is lost; those of one that is refused
-    /// with 403 always stay. Default: `keep`.
+    /// with 403 always stay. `delete` goes with `write: replace: slice`. Default: `keep`.
     #[serde(default)]
     pub(in crate::config) on_gone: OnGoneSpec,
     /// What becomes of the rows that the source no longer has: `remove`, or `mark` in the column
