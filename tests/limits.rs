@@ -630,6 +630,30 @@ fn a_run_sends_no_more_requests_than_it_may_and_the_next_one_goes_on_with_the_re
 }
 
 #[test]
+fn slices_that_a_budget_left_are_not_among_those_that_failed_on_the_timeline() {
+    let server = every_day();
+    let yaml = own(&server, ", max_requests: 3", SOON, &days());
+
+    let ended = Workspace::new().run(&yaml, &[], &[]);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    let report = ended.report();
+
+    let timeline = &report["streams"][0]["timeline"];
+    let mut ends: Vec<(&str, &str)> = timeline["slices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["slice"].as_str().unwrap(), it["outcome"].as_str().unwrap()))
+        .collect();
+    ends.sort_unstable();
+    let days = ["2024-07-21", "2024-07-22", "2024-07-23", "2024-07-24", "2024-07-25"];
+    let told = ["unreconciled", "unreconciled", "unreconciled", "left", "left"];
+    assert_eq!(ends, days.into_iter().zip(told).collect::<Vec<_>>());
+    let failed = timeline["steps"].as_array().unwrap().iter().map(|it| it["failed"].as_u64());
+    assert_eq!(failed.sum::<Option<u64>>(), Some(0));
+}
+
+#[test]
 fn requests_that_are_sent_again_count_for_the_budget() {
     let server = Server::start(|_| Response::text(500, ""));
     let yaml = own(&server, ", max_requests: 3", ", max_delay_secs: 0.01", &days());

@@ -371,6 +371,7 @@ fn time(ended: &Ended) -> SliceTime {
     let outcome = match end {
         SliceEnd::Read { verdict: Verdict::Complete, .. } => SliceOutcome::Complete,
         SliceEnd::Read { verdict: Verdict::Unreconciled, .. } => SliceOutcome::Unreconciled,
+        SliceEnd::Failed(err) if err.is_declared() => SliceOutcome::Left,
         SliceEnd::Read { .. } | SliceEnd::Failed(_) => SliceOutcome::Failed,
         SliceEnd::Gone(_) => SliceOutcome::Gone,
         SliceEnd::Skipped => SliceOutcome::Skipped,

@@ -35,6 +35,8 @@ pub enum SliceOutcome {
     Split,
     /// With an error.
     Failed,
+    /// A budget of the pipeline was used up: the next run reads it.
+    Left,
 }
 
 /// One slice.

@@ -329,7 +329,8 @@ fn a_record_that_needs_a_run_is_masked_as_the_pipeline_file_of_now_says() {
     let world = world(json!({ "a": [old], "b": [] }));
     let (server, workspace) = (server(&world), Workspace::new());
     let write = "{ merge: { key: [mode, id] } }";
-    let vars = "vars: { salt: { env: OWN_SALT, secret: true, default: pepper-pepper-pepper } }\nsource:";
+    let vars =
+        "vars: { salt: { env: OWN_SALT, secret: true, default: pepper-pepper-pepper } }\nsource:";
     let masking = |yaml: &str, columns: &str| {
         let yaml = yaml.replace("source:", vars);
         yaml.replace("    write:", &format!("{columns}    write:"))

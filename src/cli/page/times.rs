@@ -201,6 +201,7 @@ fn outcome(it: &str) -> (&'static str, &'static str) {
         "gone" => ("gone", "access lost"),
         "skipped" => ("skipped", "skipped by a rule"),
         "split" => ("split", "cut in two"),
+        "left" => ("left", "left for the next run"),
         _ => ("failed", "failed"),
     }
 }
@@ -214,7 +215,7 @@ pub(super) fn reconciliation(stream: &Stream) -> Vec<Part> {
         ("unreconciled", "○", "read to the end; the API gives no total", it.unreconciled),
         ("gone", "–", "access to the parent is lost", it.gone),
         ("skipped", "·", "skipped by a rule of the pipeline", it.skipped),
-        ("skipped", "→", "left for the next run, the budget was used up", it.left),
+        ("left", "→", "left for the next run, the budget was used up", it.left),
         ("failed", "✕", "failed, remembered for the next run", it.failed.saturating_sub(it.left)),
     ];
     #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -332,12 +333,13 @@ mod tests {
             slices: vec![
                 slice("a", "complete", 0.0, 10.0, 5.0),
                 slice("b", "failed", 5.0, 5.0, 0.0),
-                slice("c", "unreconciled", 10.0, 10.0, 0.0),
+                slice("c", "unreconciled", 10.0, 5.0, 0.0),
+                slice("d", "left", 15.0, 5.0, 0.0),
             ],
             ..Timeline::default()
         };
         let stream =
-            Stream { slices: Slices { total: 3, ..Slices::default() }, ..Stream::default() };
+            Stream { slices: Slices { total: 4, ..Slices::default() }, ..Stream::default() };
 
         let figure = slices("x", &stream, &timeline);
 
@@ -352,7 +354,8 @@ mod tests {
             ("complete", 0.0, 0.25),
             ("waiting", 0.25, 0.25),
             ("failed", 0.25, 0.25),
-            ("unreconciled", 0.5, 0.5),
+            ("unreconciled", 0.5, 0.25),
+            ("left", 0.75, 0.25),
         ];
         for (found, expected) in bars.iter().zip(expected) {
             let is_near =
@@ -363,8 +366,13 @@ mod tests {
         // `b` goes on while `a` does; `c` begins where both have ended.
         let lanes: Vec<bool> =
             figure.plot.bars.windows(2).map(|it| (it[0].y - it[1].y).abs() < 0.1).collect();
-        assert_eq!(lanes, [true, false, false]);
+        assert_eq!(lanes, [true, false, false, true]);
         assert_eq!(figure.plot.title, "Every slice");
+        let told: Vec<&str> = figure.table.rows.iter().map(|it| it[1].as_str()).collect();
+        assert_eq!(
+            told[1..],
+            ["failed", "read, no total to compare with", "left for the next run"]
+        );
         assert_eq!(figure.plot.signs.len(), 1, "what failed has a sign beside its colour");
     }
 
