@@ -149,6 +149,22 @@ fn every_mistake_in_the_file_is_shown_with_its_place() {
     ");
 }
 
+/// A known collision of FNV-1a with 32 bits, both 0x5e4daa9d.
+#[test]
+fn columns_that_parquet_readers_would_take_for_each_other_are_refused() {
+    let yaml = FILE.replace(
+        "      day: {",
+        "      costarring: { from: a, type: string }\n      liquid: { from: b, type: string }\n      day: {",
+    );
+
+    assert_snapshot!(refused(3, &yaml, &[], &SET), @r"
+    error: pipeline file `own.yaml` is not valid
+      own.yaml:24:7: streams.items.columns.liquid: `liquid` and `costarring` have the same field id in Parquet files, which is made of the name, so that readers would take one column for the other: rename one of them
+        24 |       liquid: { from: b, type: string }
+           |       ^
+    ");
+}
+
 #[test]
 fn rows_of_a_lost_parent_go_only_where_a_slice_says_which_they_are() {
     for write in ["{ merge: { key: [id] } }", "{ append: { key: [id] } }", "{ replace: all }"] {

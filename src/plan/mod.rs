@@ -34,6 +34,7 @@ pub use auth::{
 pub use column::{
     Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DESCRIPTION, DurationUnit,
     EXTRA_COLUMN, InstantFormat, MASK_METADATA, UnknownFields, arrow_schema, dataset_schema,
+    field_id,
 };
 pub use destination::{BucketUrl, DestinationPath, LeasePlan, Service};
 pub use expect::{DaysPlan, ExpectPlan, Expected};

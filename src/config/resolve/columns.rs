@@ -16,7 +16,7 @@ use crate::{
     },
     plan::{
         Calendar, ColumnPlan, ColumnSource, ColumnType, DELETED_COLUMN, DurationUnit, EXTRA_COLUMN,
-        ExplodePlan, ExplodeShape, InstantFormat, RecordsPlan, RecordsShape, WhenEmpty,
+        ExplodePlan, ExplodeShape, InstantFormat, RecordsPlan, RecordsShape, WhenEmpty, field_id,
     },
 };
 
@@ -92,8 +92,16 @@ impl Resolver<'_> {
             self.problem(at, "a stream needs at least one column", None);
         }
         let mut columns = Vec::new();
+        let reserved = [EXTRA_COLUMN, DELETED_COLUMN];
+        let mut ids: BTreeMap<u32, &str> = reserved.map(|it| (field_id(it), it)).into();
         for (name, spec) in specs {
             let at = format!("{at}.{name}");
+            if let Some(other) = ids.insert(field_id(name), name).filter(|it| it != name) {
+                let message = format!(
+                    "`{name}` and `{other}` have the same field id in Parquet files, which is made of the name, so that readers would take one column for the other: rename one of them"
+                );
+                self.problem(&at, message, None);
+            }
             let Some(name) = self.name(&at, name) else { continue };
             let from = self.column_source(&format!("{at}.from"), &spec.from, scope);
             let kind = self.column_type(&format!("{at}.type"), &spec.r#type);
