@@ -1,0 +1,122 @@
+//! What responses mean, and how requests say who asks.
+
+use super::*;
+
+#[test]
+fn a_success_with_an_error_in_its_body_fails_where_a_rule_says_so() {
+    let server = Server::start(|_| {
+        Response::json(&json!({ "status": "error", "message": "no project", "items": [] }))
+    });
+    let yaml = own_source(
+        &server,
+        "  responses:
+    - { when: { body: { path: status, equals: error } }, then: fail }",
+        &format!("  items:\n    request: {{ path: /items }}\n    records: items{COLUMNS}"),
+    );
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&yaml, &[], &[]);
+
+    assert_eq!(ended.code, Some(4));
+    assert!(ended.stderr.contains("no project"), "{}", ended.stderr);
+    assert_eq!(server.lines().len(), 1, "what a rule calls a failure is not asked for again");
+}
+
+#[test]
+fn a_refusal_with_a_code_in_its_body_is_asked_again_where_a_rule_says_so() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| match asked.fetch_add(1, SeqCst) {
+        0 => Response::status(400, &json!({ "error_code": "PM.1" })),
+        _ => Response::json(&records([1])),
+    });
+    let yaml = own_source(
+        &server,
+        "  responses:
+    - { when: { status: 400, body: { path: error_code, equals: PM.1 } }, then: retry }",
+        &format!("  items:\n    request: {{ path: /items }}{COLUMNS}"),
+    );
+
+    assert_eq!(exported_ids(&yaml), json!([1]));
+    assert_eq!(server.lines(), ["GET /items", "GET /items"]);
+}
+
+#[test]
+fn a_slice_is_skipped_where_a_rule_of_the_stream_says_so() {
+    let server = Server::start(|request| match request.param("team") {
+        Some("a") => Response::json(&records([1])),
+        _ => Response::status(422, &json!({ "code": 17 })).header("X-Reason", "no-such-team"),
+    });
+    let yaml = items(
+        &server,
+        "    slices: { list: { as: team, values: [a, b] } }
+    request: { path: /items, query: { team: '{{ slice.team }}' } }
+    responses:
+      - when: { status: 4xx, header: { name: x-reason, equals: no-such-team }, body: { path: code, equals: 17 } }
+        then: skip",
+    );
+
+    let (workspace, ended) = export(&yaml);
+
+    assert_eq!(table(&workspace, "items", &["id"]), json!([[1]]));
+    assert_eq!(ended.report()["streams"][0]["slices"]["skipped"], 1);
+}
+
+#[test]
+fn a_busy_server_is_asked_again_when_it_says() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| match asked.fetch_add(1, SeqCst) {
+        0 => Response::text(503, "busy").header("Retry-After", "0"),
+        _ => Response::json(&records([1])),
+    });
+    // The wait that the server names is taken; without it this test would take minutes.
+    let yaml = items(&server, "    request: { path: /items }");
+    let yaml = yaml.replace("max_delay_secs: 0.01", "max_delay_secs: 86400");
+
+    let (workspace, ended) = export(&yaml);
+
+    assert_eq!(table(&workspace, "items", &["id"]), json!([[1]]));
+    assert_eq!(server.lines(), ["GET /items", "GET /items"]);
+    let report = ended.report();
+    assert_eq!(
+        (&report["streams"][0]["requests"], &report["streams"][0]["retries"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[test]
+fn a_response_that_breaks_off_is_asked_for_again() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |_| match asked.fetch_add(1, SeqCst) {
+        0 => Response::json(&records([1, 2])).cut(),
+        _ => Response::json(&records([1, 2])),
+    });
+
+    let yaml = items(&server, "    request: { path: /items }");
+
+    assert_eq!(exported_ids(&yaml), json!([1, 2]));
+    assert_eq!(server.lines().len(), 2);
+}
+
+/// The `Authorization` header of the only request, and the whole request.
+#[track_caller]
+fn logged_in(auth: &str) -> Request {
+    let server = Server::start(|_| Response::json(&records([1])));
+    let stream = format!("  items:\n    request: {{ path: /items }}{COLUMNS}");
+    export(&own_source(&server, &format!("  auth: {auth}"), &stream));
+    server.requests().remove(0)
+}
+
+#[test]
+fn basic_takes_an_empty_user() {
+    let request = logged_in("{ basic: { user: '', password: pat-1 } }");
+
+    // base64 of ":pat-1"
+    assert_eq!(request.header("authorization"), "Basic OnBhdC0x");
+}
+
+#[test]
+fn a_key_stands_in_a_header_without_any_scheme() {
+    let request = logged_in("{ header: { name: Authorization, value: lin_api_1 } }");
+
+    assert_eq!(request.header("authorization"), "lin_api_1");
+}
