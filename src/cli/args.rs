@@ -1,5 +1,8 @@
 //! The command line as it is typed.
 
+mod dataset;
+mod start;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -12,7 +15,10 @@ const WRITTEN: &str = "What is written";
 /// Heading of the options that say how a run is told of.
 const SAID: &str = "What is said";
 
-use crate::plan::{DestinationPath, Name};
+use crate::plan::DestinationPath;
+
+pub use dataset::{CompactArgs, DatasetArgs, DialectArg, QuarantineArgs, ReportArgs, SqlViewsArgs};
+pub use start::{InferArgs, InitArgs, WishArgs};
 
 /// Exports what issue trackers know about work to partitioned Parquet and CSV.
 #[derive(Debug, Parser)]
@@ -423,116 +429,6 @@ pub enum FormatArg {
     Csv,
 }
 
-/// What `quarantine` shows.
-#[derive(Debug, ClapArgs)]
-pub struct QuarantineArgs {
-    /// Whose records.
-    #[command(flatten)]
-    pub dataset: DatasetArgs,
-    /// Only this stream; may be repeated.
-    #[arg(long = "stream", value_name = "STREAM")]
-    pub streams: Vec<String>,
-    /// Only what this run rejected.
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
-    /// Decode the records again with the pipeline file of now, and publish those that fit. They
-    /// leave quarantine; the others stay, and exit with 7.
-    #[arg(long)]
-    pub replay: bool,
-    /// Only say what `--replay` would do.
-    #[arg(long, requires = "replay")]
-    pub dry_run: bool,
-}
-
-/// Arguments of `compact`.
-#[derive(Debug, ClapArgs)]
-pub struct CompactArgs {
-    /// Pipeline files, or names of pipelines.
-    #[arg(required = true, value_name = "FILE|NAME")]
-    pub pipelines: Vec<String>,
-    /// Only this stream; may be repeated.
-    #[arg(long = "stream", value_name = "STREAM")]
-    pub streams: Vec<String>,
-    /// Say what would be written anew, and write nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Where the files are, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<DestinationPath>,
-    /// Set a variable of the pipelines; may be repeated. Secrets belong in the environment.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
-    /// Print one JSON object a stream, each on a line.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `report`.
-#[derive(Debug, ClapArgs)]
-pub struct ReportArgs {
-    /// A pipeline file, or the name of a pipeline.
-    #[arg(value_name = "FILE|NAME")]
-    pub pipeline: String,
-    /// The run; `tracklake status` shows the last ones. Default: the last.
-    #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
-    /// Where the page goes: `-` for stdout, or a file.
-    #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
-    pub file: PathBuf,
-    /// Where the dataset is, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<DestinationPath>,
-    /// Set a variable of the pipeline; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
-}
-
-/// Arguments of `status` and `verify`.
-#[derive(Debug, ClapArgs)]
-pub struct DatasetArgs {
-    /// Pipeline files, or names of pipelines.
-    #[arg(required = true, value_name = "FILE|NAME")]
-    pub pipelines: Vec<String>,
-    /// Where the files are, instead of where the pipeline says.
-    #[arg(long, value_name = "DIR|URL")]
-    pub output: Option<DestinationPath>,
-    /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
-    /// Print one JSON object a pipeline, each on a line.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `sql-views`.
-#[derive(Debug, ClapArgs)]
-pub struct SqlViewsArgs {
-    /// Pipeline files, or names of pipelines.
-    #[arg(required = true, value_name = "FILE|NAME")]
-    pub pipelines: Vec<String>,
-    /// Where the files are, instead of where the pipeline says; stands in the statements as it is.
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<String>,
-    /// Who runs the statements.
-    #[arg(long, value_name = "DIALECT", default_value = "duckdb")]
-    pub dialect: DialectArg,
-    /// Read this format. Default: Parquet, unless the pipeline writes only CSV.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<FormatArg>,
-    /// Set a variable of the pipelines; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
-}
-
-/// Who runs SQL statements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DialectArg {
-    /// DuckDB.
-    Duckdb,
-    /// Spark SQL.
-    Spark,
-}
-
 /// Arguments of `check`.
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
@@ -545,61 +441,6 @@ pub struct CheckArgs {
     /// Check the files alone: variables without a value are no mistake.
     #[arg(long)]
     pub allow_unset: bool,
-}
-
-/// Arguments of `infer`.
-#[derive(Debug, ClapArgs)]
-pub struct InferArgs {
-    /// The pipeline file, or its name.
-    #[arg(value_name = "FILE|NAME", required_unless_present = "from", requires = "stream")]
-    pub pipeline: Option<String>,
-    /// The stream of which the first page is asked for.
-    #[arg(value_name = "STREAM")]
-    pub stream: Option<String>,
-    /// Saved responses of the stream, as JSON, instead; `-` is the standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "pipeline", num_args = 1..)]
-    pub from: Vec<PathBuf>,
-    /// Set a variable of the pipeline; may be repeated. Secrets belong in the environment: `NAME`
-    /// alone takes its value from `TRACKLAKE_VAR_NAME`.
-    #[arg(long = "set", value_name = "NAME[=VALUE]", value_parser = assignment)]
-    pub set: Vec<(String, String)>,
-    /// What is not to be guessed.
-    #[command(flatten)]
-    pub wishes: WishArgs,
-}
-
-/// What `infer` and `init` are told instead of guessing it.
-#[derive(Debug, ClapArgs)]
-pub struct WishArgs {
-    /// Where a page has its records: a dotted path, `$` for the body itself. Default: the largest
-    /// array of objects.
-    #[arg(long, value_name = "PATH")]
-    pub records: Option<String>,
-    /// Make a row of each element of this array in a record.
-    #[arg(long, value_name = "PATH")]
-    pub explode: Option<String>,
-    /// The zone of times that name none, such as `Europe/Berlin`.
-    #[arg(long, value_name = "ZONE")]
-    pub zone: Option<String>,
-}
-
-/// Arguments of `init`.
-#[derive(Debug, ClapArgs)]
-pub struct InitArgs {
-    /// The name of the pipeline; its file is `NAME.yaml` in the directory of pipelines.
-    pub name: Name,
-    /// What the stream is read from; a credential in its query becomes a variable.
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
-    /// Saved responses of the stream, as JSON; `-` is the standard input.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub from: Vec<PathBuf>,
-    /// What is not to be guessed.
-    #[command(flatten)]
-    pub wishes: WishArgs,
-    /// Replace the file if there is one.
-    #[arg(long)]
-    pub force: bool,
 }
 
 /// Arguments of `simulate`.
