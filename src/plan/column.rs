@@ -211,7 +211,7 @@ fn masked(field: Field, mask: &MaskPlan) -> Field {
 
 /// The id of a column: its name's FNV-1a hash, without the sign. A place would be that of another
 /// column once one is added, and readers that go by ids would take one for the other.
-fn field_id(name: &str) -> u32 {
+pub(super) fn field_id(name: &str) -> u32 {
     let hash = name
         .bytes()
         .fold(0x811C_9DC5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

@@ -39,6 +39,8 @@ def main(tracklake: str, work: Path, local: Path, standalone: Path) -> None:
     pruned(db, everything)
     caveats(everything)
     by_field_id(db, everything)
+    opened(db, everything)
+    elsewhere(tracklake, work)
     living = db.sql("SELECT count(*) FROM odd_marked_living").fetchall()[0]
     assert living == (3,), living
     odd_values(db)
@@ -109,6 +111,34 @@ def pruned(db, everything) -> None:
         fragments = len(list(dataset.get_fragments(filter=pyarrow.dataset.field("date") == date)))
         assert fragments == 1, fragments
         print(f"{it.name}: {files[0]} for {date} in DuckDB, 1 file in Polars and pyarrow")
+
+
+def opened(db, everything) -> None:
+    """A query for one date of a view needs no other file, not even to know the columns."""
+    for it in everything[:8]:
+        date = db.sql(f"SELECT max(date) FROM {it.view}").fetchall()[0][0]
+        query = f"SELECT count(*) FROM {it.view} WHERE date = '{date}'"
+        before = db.sql(query).fetchall()
+        others = [file for file in Path(it.root, "parquet", it.pipeline, it.stream).rglob("*.parquet") if f"date={date}" not in str(file)]
+        kept = {file: file.read_bytes() for file in others}
+        try:
+            for file in others:
+                file.write_bytes(b"no Parquet")
+            assert db.sql(query).fetchall() == before and len(others) > 1, it.name
+        finally:
+            for file, body in kept.items():
+                file.write_bytes(body)
+
+
+def elsewhere(tracklake: str, work: Path) -> None:
+    """A dataset below a directory that looks like a partition, and whose name is a pattern for others, too."""
+    output = datasets.elsewhere(work)
+    for form in ("parquet", "csv"):
+        db = duckdb.connect()
+        for it in datasets.printed(tracklake, [work / "odd.yaml"], output, "duckdb", form):
+            db.execute(it)
+        rows = db.sql("SELECT id, CAST(date AS VARCHAR) FROM odd_grown ORDER BY id").fetchall()
+        assert rows == [(it["id"], it["day"]) for it in odd.grown(2)], f"{form}: {rows}"
 
 
 def caveats(everything) -> None:
