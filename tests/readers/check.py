@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import deltalake
 import duckdb
 import pandas
 import polars
@@ -41,6 +42,7 @@ def main(tracklake: str, work: Path, local: Path, standalone: Path) -> None:
     by_field_id(db, everything)
     opened(db, everything)
     elsewhere(tracklake, work)
+    snapshots(db, everything)
     living = db.sql("SELECT count(*) FROM odd_marked_living").fetchall()[0]
     assert living == (3,), living
     odd_values(db)
@@ -139,6 +141,21 @@ def elsewhere(tracklake: str, work: Path) -> None:
             db.execute(it)
         rows = db.sql("SELECT id, CAST(date AS VARCHAR) FROM odd_grown ORDER BY id").fetchall()
         assert rows == [(it["id"], it["day"]) for it in odd.grown(2)], f"{form}: {rows}"
+
+
+def snapshots(db, everything) -> None:
+    """A copy in DuckDB and one in Delta Lake have the rows of the dataset, also when they are made again."""
+    for it in everything:
+        if it.partition != "date" or "parquet" not in it.formats:
+            continue
+        expected = of_duckdb(db, it)["all"]
+        db.execute(f"CREATE OR REPLACE TEMP TABLE snapshot AS FROM {it.view}")
+        assert facts.fingerprint(pa.table(db.sql("FROM snapshot")))["all"] == expected, it.name
+        for _ in range(2):
+            readme.run("Delta", it.root, it.pipeline, it.stream)
+        found = deltalake.DeltaTable(f"delta/{it.pipeline}/{it.stream}").to_pyarrow_table()
+        assert facts.fingerprint(found)["all"] == expected, it.name
+    print("snapshots in DuckDB and Delta Lake have the same rows")
 
 
 def caveats(everything) -> None:
