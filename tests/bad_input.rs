@@ -201,6 +201,26 @@ fn marking_what_goes_needs_a_key_and_its_column_for_itself() {
 }
 
 #[test]
+fn a_partition_has_a_name_that_readers_neither_hide_nor_see_twice() {
+    for (name, expected) in [
+        (
+            "_day",
+            "pyarrow and pandas read no directory that begins with `_`, and no row of `_day=…`; choose another name",
+        ),
+        ("id", "`id` is also a column: readers would see it twice; choose another name with `as`"),
+    ] {
+        let yaml = FILE.replace("column: day }\n", &format!("column: day, as: {name} }}\n"));
+
+        let shown = refused(3, &yaml, &[], &SET);
+
+        assert!(
+            shown.contains(&format!("own.yaml:25:38: streams.items.partition_by.as: {expected}\n")),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_file_that_is_no_yaml_is_shown_with_the_place() {
     let yaml = FILE.replace("    records: items\n", "    records: [items\n");
 

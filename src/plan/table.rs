@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 
 use super::{
     Calendar, ColumnPlan, ColumnType, DESCRIPTION, Deletes, Name, PartitionPlan, UnknownFields,
-    column::schema_of,
+    column::{field_id, schema_of},
 };
 
 /// What readers see of a stream.
@@ -27,6 +27,8 @@ pub struct TablePlan {
 pub struct TableColumn {
     /// Its name.
     pub name: String,
+    /// Its field id in Parquet.
+    pub id: u32,
     /// How it is stored.
     pub kind: DataType,
     /// Its description and its unit.
@@ -50,6 +52,7 @@ impl TablePlan {
             let parts: Vec<&str> = description.into_iter().chain(unit).collect();
             TableColumn {
                 name: field.name().clone(),
+                id: field_id(field.name()),
                 kind: field.data_type().clone(),
                 comment: (!parts.is_empty()).then(|| parts.join("; ")),
             }

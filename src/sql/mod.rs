@@ -1,7 +1,7 @@
 //! Statements that make a pipeline's files readable by name; pure.
 //!
 //! ```text
-//! TablePlan, where, how written --> DuckDB    CREATE OR REPLACE VIEW … FROM read_parquet('…/**/*.parquet', …)
+//! TablePlan, where, how written --> DuckDB    CREATE OR REPLACE VIEW … FROM read_parquet('…/**/*.parquet', schema = …)
 //!                                   Spark     CREATE OR REPLACE TEMPORARY VIEW … USING parquet OPTIONS (path '…')
 //!
 //! partition     directory              type
@@ -31,6 +31,9 @@ pub enum Dialect {
     /// Spark SQL.
     Spark,
 }
+
+/// The directory of rows without a value of the partition column has this for the value.
+const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// One tree of files of one stream.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,10 @@ use crate::plan::{FormatPlan, PartitionUnit};
 
 /// RFC 4180 as it is written. Spark sees no difference between null and a text that is the same as
 /// `nullValue`; the empty text would be null without `emptyValue`. A file that does not fit is an
-/// error instead of nulls and shifted columns.
+/// error instead of nulls and shifted columns. Without `charToEscapeQuoteEscaping` U+0000 would stand
+/// for it, and be taken out of quoted texts.
 const CSV: &str = r#"header 'true', enforceSchema 'false', mode 'FAILFAST', multiLine 'true',
-  quote '"', escape '"', nullValue '<null>', emptyValue ''"#;
+  quote '"', escape '"', charToEscapeQuoteEscaping '"', nullValue '<null>', emptyValue ''"#;
 
 pub(super) fn statements(tree: &Tree<'_>) -> Vec<String> {
     let view = identifier(&tree.view());
@@ -42,7 +43,7 @@ fn create(tree: &Tree<'_>, view: &str) -> String {
         FormatPlan::Parquet => ("parquet", String::new()),
         FormatPlan::Csv(_) => ("csv", format!(",\n  {CSV}\n")),
     };
-    let path = literal(&tree.directory());
+    let path = literal(&escaped(&tree.directory()));
     let start = if options.is_empty() { "" } else { "\n  " };
     format!(
         "CREATE OR REPLACE TEMPORARY VIEW {view} (\n{columns}\n)\nUSING {format} OPTIONS ({start}path {path}{options});"
@@ -70,6 +71,17 @@ fn partition_type(unit: PartitionUnit) -> &'static str {
 
 fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// A path in which nothing stands for other paths.
+fn escaped(path: &str) -> String {
+    path.chars().fold(String::new(), |mut text, it| {
+        if matches!(it, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+            text.push('\\');
+        }
+        text.push(it);
+        text
+    })
 }
 
 /// Two quotes in a row do not stand for one, as they do elsewhere: Spark puts two literals together.

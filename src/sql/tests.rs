@@ -71,10 +71,23 @@ SELECT
   "tags",
   "_extra",
   "_deleted_at",
-  "date"
+  CAST(nullif(regexp_extract("filename", '/date=([^/]*)/[^/]*$', 1), '__HIVE_DEFAULT_PARTITION__') AS DATE) AS "date"
 FROM read_parquet(
   '/data/o''brien/parquet/acme/entries/**/*.parquet',
-  union_by_name = true, hive_partitioning = true, hive_types = {'date': DATE}
+  schema = MAP {
+    926444256: {name: 'id', type: 'BIGINT', default_value: NULL},
+    1462048136: {name: 'at', type: 'TIMESTAMPTZ', default_value: NULL},
+    1682907645: {name: 'day', type: 'DATE', default_value: NULL},
+    225815267: {name: 'spent', type: 'BIGINT', default_value: NULL},
+    1385967279: {name: 'effort', type: 'BIGINT', default_value: NULL},
+    701103160: {name: 'share', type: 'DOUBLE', default_value: NULL},
+    455356877: {name: 'billed', type: 'BOOLEAN', default_value: NULL},
+    1618501362: {name: 'user', type: 'VARCHAR', default_value: NULL},
+    1947659168: {name: 'tags', type: 'VARCHAR', default_value: NULL},
+    238289860: {name: '_extra', type: 'VARCHAR', default_value: NULL},
+    237433293: {name: '_deleted_at', type: 'TIMESTAMPTZ', default_value: NULL}
+  },
+  filename = true
 );
 
 COMMENT ON VIEW "acme_entries" IS 'What''s "done" in `days`; \ all';
@@ -136,12 +149,13 @@ fn csv_is_read_with_its_types_where_there_is_no_parquet() {
 CREATE OR REPLACE VIEW "p_s" AS
 SELECT
   "at",
-  "date"
+  CAST(nullif(regexp_extract("filename", '/date=([^/]*)/[^/]*$', 1), '__HIVE_DEFAULT_PARTITION__') AS DATE) AS "date"
 FROM read_csv(
   's3://lake/csv/p/s/**/*.csv',
   header = true, delim = ',', quote = '"', escape = '"', new_line = '\n', allow_quoted_nulls = false,
-  types = {'at': 'TIMESTAMPTZ'},
-  union_by_name = true, hive_partitioning = true, hive_types = {'date': DATE}
+  max_line_size = 16777216, buffer_size = 33554432,
+  types = {'at': 'TIMESTAMPTZ'}, union_by_name = true, hive_partitioning = false,
+  filename = true
 );
 
 COMMENT ON COLUMN "p_s"."date" IS 'day of at';
@@ -154,7 +168,7 @@ CREATE OR REPLACE TEMPORARY VIEW `p_s` (
 USING csv OPTIONS (
   path 's3://lake/csv/p/s',
   header 'true', enforceSchema 'false', mode 'FAILFAST', multiLine 'true',
-  quote '"', escape '"', nullValue '<null>', emptyValue ''
+  quote '"', escape '"', charToEscapeQuoteEscaping '"', nullValue '<null>', emptyValue ''
 );
 "#;
     assert_eq!(printed(&text, "s3://lake", Dialect::Duckdb), duckdb);
@@ -163,16 +177,17 @@ USING csv OPTIONS (
 
 #[test]
 fn a_partition_has_the_type_of_its_unit_and_its_own_name() {
+    let text = r#"nullif(regexp_extract("filename", '/started=([^/]*)/[^/]*$', 1), '__HIVE_DEFAULT_PARTITION__')"#;
     for (unit, duckdb, spark) in [
-        ("hour", "VARCHAR", "STRING"),
-        ("day", "DATE", "DATE"),
-        ("month", "VARCHAR", "STRING"),
-        ("year", "INTEGER", "INT"),
+        ("hour", text.to_owned(), "STRING"),
+        ("day", format!("CAST({text} AS DATE)"), "DATE"),
+        ("month", text.to_owned(), "STRING"),
+        ("year", format!("CAST({text} AS INTEGER)"), "INT"),
     ] {
         let text = small(&format!("{{ column: at, unit: {unit}, as: started }}"), "");
 
         let found = printed(&text, "out", Dialect::Duckdb);
-        assert!(found.contains(&format!("hive_types = {{'started': {duckdb}}}")), "{found}");
+        assert!(found.contains(&format!("\n  {duckdb} AS \"started\"\n")), "{found}");
         assert!(found.contains(&format!("\"started\" IS '{unit} of at';")), "{found}");
         let found = printed(&text, "out", Dialect::Spark);
         assert!(
@@ -210,6 +225,30 @@ fn a_destination_is_the_directory_above_the_trees() {
 
         assert!(found.contains(&format!("(path {directory});")), "{found}");
     }
+}
+
+#[test]
+fn a_path_stands_for_itself_and_for_no_other() {
+    let odd = r"/a*/b?/[c]/{d,e}/f\g";
+
+    let duckdb = printed(&small("{ column: at }", ""), odd, Dialect::Duckdb);
+    let spark = printed(&small("{ column: at }", ""), odd, Dialect::Spark);
+
+    assert!(duckdb.contains(r"'/a[*]/b[?]/[[]c]/{d,e}/f\g/parquet/p/s/**/*.parquet'"), "{duckdb}");
+    // Once for the path, and once for the text.
+    assert!(spark.contains(r"'/a\\*/b\\?/\\[c\\]/\\{d,e\\}/f\\\\g/parquet/p/s'"), "{spark}");
+}
+
+#[test]
+fn a_column_that_is_called_like_the_path_of_its_file_stays_a_column() {
+    let text = small("{ column: at }", "")
+        .replace("columns: { ", "columns: { filename: { from: f, type: string }, ");
+
+    let found = printed(&text, "out", Dialect::Duckdb);
+
+    assert!(found.contains("SELECT\n  \"filename\",\n"), "{found}");
+    assert!(found.contains("regexp_extract(\"filename_\", "), "{found}");
+    assert!(found.contains("\n  filename = 'filename_'\n"), "{found}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import deltalake
 import duckdb
 import pandas
 import polars
@@ -39,6 +40,9 @@ def main(tracklake: str, work: Path, local: Path, standalone: Path) -> None:
     pruned(db, everything)
     caveats(everything)
     by_field_id(db, everything)
+    opened(db, everything)
+    elsewhere(tracklake, work)
+    snapshots(db, everything)
     living = db.sql("SELECT count(*) FROM odd_marked_living").fetchall()[0]
     assert living == (3,), living
     odd_values(db)
@@ -109,6 +113,49 @@ def pruned(db, everything) -> None:
         fragments = len(list(dataset.get_fragments(filter=pyarrow.dataset.field("date") == date)))
         assert fragments == 1, fragments
         print(f"{it.name}: {files[0]} for {date} in DuckDB, 1 file in Polars and pyarrow")
+
+
+def opened(db, everything) -> None:
+    """A query for one date of a view needs no other file, not even to know the columns."""
+    for it in everything[:8]:
+        date = db.sql(f"SELECT max(date) FROM {it.view}").fetchall()[0][0]
+        query = f"SELECT count(*) FROM {it.view} WHERE date = '{date}'"
+        before = db.sql(query).fetchall()
+        others = [file for file in Path(it.root, "parquet", it.pipeline, it.stream).rglob("*.parquet") if f"date={date}" not in str(file)]
+        kept = {file: file.read_bytes() for file in others}
+        try:
+            for file in others:
+                file.write_bytes(b"no Parquet")
+            assert db.sql(query).fetchall() == before and len(others) > 1, it.name
+        finally:
+            for file, body in kept.items():
+                file.write_bytes(body)
+
+
+def elsewhere(tracklake: str, work: Path) -> None:
+    """A dataset below a directory that looks like a partition, and whose name is a pattern for others, too."""
+    output = datasets.elsewhere(work)
+    for form in ("parquet", "csv"):
+        db = duckdb.connect()
+        for it in datasets.printed(tracklake, [work / "odd.yaml"], output, "duckdb", form):
+            db.execute(it)
+        rows = db.sql("SELECT id, CAST(date AS VARCHAR) FROM odd_grown ORDER BY id").fetchall()
+        assert rows == [(it["id"], it["day"]) for it in odd.grown(2)], f"{form}: {rows}"
+
+
+def snapshots(db, everything) -> None:
+    """A copy in DuckDB and one in Delta Lake have the rows of the dataset, also when they are made again."""
+    for it in everything:
+        if it.partition != "date" or "parquet" not in it.formats:
+            continue
+        expected = of_duckdb(db, it)["all"]
+        db.execute(f"CREATE OR REPLACE TEMP TABLE snapshot AS FROM {it.view}")
+        assert facts.fingerprint(pa.table(db.sql("FROM snapshot")))["all"] == expected, it.name
+        for _ in range(2):
+            readme.run("Delta", it.root, it.pipeline, it.stream)
+        found = deltalake.DeltaTable(f"delta/{it.pipeline}/{it.stream}").to_pyarrow_table()
+        assert facts.fingerprint(found)["all"] == expected, it.name
+    print("snapshots in DuckDB and Delta Lake have the same rows")
 
 
 def caveats(everything) -> None:

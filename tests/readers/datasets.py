@@ -1,6 +1,7 @@
 """The datasets that readers read: where they are, what they should have, and the printed statements."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +67,23 @@ def of_pipeline(file: Path, output: Path, name: str) -> list[Dataset]:
 
 def statements(tracklake: str, work: Path, dialect: str, form: str) -> list[str]:
     """What `sql-views` prints for every pipeline."""
-    printed = []
-    for output, pipelines in [("demo", ["yandex_tracker", "jira_timesheet", "codearts_req"]), ("odd", odd_files(work, form))]:
-        command = [tracklake, "sql-views", *pipelines, "--output", str(work / output), "--dialect", dialect, "--format", form]
-        printed += subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\n\n")
-    return printed
+    demo = ["yandex_tracker", "jira_timesheet", "codearts_req"]
+    return printed(tracklake, demo, work / "demo", dialect, form) + printed(tracklake, odd_files(work, form), work / "odd", dialect, form)
+
+
+def printed(tracklake: str, pipelines: list, output: Path, dialect: str, form: str) -> list[str]:
+    command = [tracklake, "sql-views", *map(str, pipelines), "--output", str(output), "--dialect", dialect, "--format", form]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\n\n")
+
+
+def elsewhere(work: Path) -> Path:
+    """A copy of the odd datasets, and beside it other rows that a pattern of the same name would find."""
+    output = work / "id=7" / "date=2020-01-01" / "a[b]*"
+    if not output.exists():
+        shutil.copytree(work / "odd", output)
+        shutil.copytree(work / "odd", output.with_name("a[b]*c"))
+        shutil.copytree(work / "odd", output.with_name("ab"))
+    return output
 
 
 def odd_files(work: Path, form: str) -> list[str]:

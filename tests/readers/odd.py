@@ -9,7 +9,7 @@ from pathlib import Path
 TEXTS = [
     None, "", "plain", "a,b", 'say "so"', '"', "two\nlines", "mac\rline", "dos\r\nline", "\n", " around ", "\ttab",
     "=1+1", "+1", "-1", "@a", "'quoted'", "back\\slash", '\\"', "NULL", "null", "\\N", "NA", "nan", "张伟 Анна 😀", "e\u0301",
-    "x" * 70_000,
+    "x" * 70_000, "\0", '\0,"\0"\0', "\ufeff", "#", "\u2028", "long\n" * 600_000,
 ]
 DAYS = [None, "0001-01-01", "1582-10-10", "1899-12-31", "1900-01-01", "1969-12-31", "1970-01-01", "2024-02-29", "9999-12-31"]
 INSTANTS = [

@@ -1,9 +1,11 @@
-"""What README.md says about readers: its snippets, as they are run, and its tables."""
+"""What README.md and docs say about readers: their snippets, as they are run, and README's tables."""
 
 import re
 from pathlib import Path
 
-TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).parents[2]
+TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SNIPPETS = TEXT + (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
 
 # The stream that the snippets read; the others are read by the same lines with another name.
 STREAM = "yandex_tracker/worklogs"
@@ -12,8 +14,8 @@ CSV_STREAM = "codearts_req/work_hours"
 
 def snippet(name: str) -> str:
     """The block of code below the comment `<!-- reader: NAME -->`."""
-    found = re.search(rf"<!-- reader: {re.escape(name)} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
-    assert found, f"README.md has no snippet called {name}"
+    found = re.search(rf"<!-- reader: {re.escape(name)} -->\n```\w+\n(.*?)```", SNIPPETS, re.DOTALL)
+    assert found, f"neither README.md nor docs/operations.md has a snippet called {name}"
     return found.group(1)
 
 

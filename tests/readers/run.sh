@@ -31,7 +31,7 @@ cd "$work"
 echo "== versions"
 tracklake --version
 "$python" --version
-"$python" -m pip list --disable-pip-version-check --format freeze | grep -iE '^(duckdb|numpy|pandas|polars|py4j|pyarrow|pyspark)='
+"$python" -m pip list --disable-pip-version-check --format freeze | grep -iE '^(deltalake|duckdb|numpy|pandas|polars|py4j|pyarrow|pyspark)='
 java -version 2>&1 | head -1
 
 echo "== datasets"

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 import datasets
 import facts
+import odd
 import readme
 
 START = time.monotonic()
@@ -50,6 +51,7 @@ def main(master: str, tracklake: str, work: Path, found: Path) -> None:
         fails(spark, "odd_grown", "files of before and after a column was added, in CSV", "CSV header")
         fails(spark, "odd_zstd_texts", "CSV with zstd", "zStandard")
         snippets(spark, work)
+        elsewhere(spark, tracklake, work)
     found.write_text(json.dumps(result), encoding="utf-8")
     spark.stop()
 
@@ -115,6 +117,14 @@ def caveats(spark, work: Path) -> None:
     (work / "null.csv").write_text('a,b\n1,<null>\n2,\n3,""\n', encoding="utf-8")
     options = {"header": True, "nullValue": "<null>", "emptyValue": "", "schema": "a INT, b STRING"}
     assert [it.b for it in spark.read.csv(str(work / "null.csv"), **options).collect()] == [None, None, ""]
+
+
+def elsewhere(spark, tracklake: str, work: Path) -> None:
+    """A dataset below a directory that looks like a partition, and whose name is a pattern for others, too."""
+    for it in datasets.printed(tracklake, [work / "odd.yaml"], datasets.elsewhere(work), "spark", "parquet"):
+        spark.sql(it)
+    rows = [(it.id, str(it.date)) for it in spark.sql("SELECT id, date FROM odd_grown ORDER BY id").collect()]
+    assert rows == [(it["id"], it["day"]) for it in odd.grown(2)], rows
 
 
 def fails(spark, view: str, what: str, why: str) -> None:

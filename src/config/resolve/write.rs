@@ -102,6 +102,12 @@ impl Resolver<'_> {
             );
             self.problem(format!("{at}.as"), message, None);
         }
+        if let Some(hidden) = name.as_ref().filter(|it| it.as_str().starts_with('_')) {
+            let message = format!(
+                "pyarrow and pandas read no directory that begins with `_`, and no row of `{hidden}=…`; choose another name"
+            );
+            self.problem(format!("{at}.as"), message, None);
+        }
         let zone = self.zone(&format!("{at}.zone"), zone.as_ref()).unwrap_or(chrono_tz::UTC);
         let column = column?;
         if unit == PartitionUnit::Hour

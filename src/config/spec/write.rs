@@ -62,7 +62,7 @@ pub(in crate::config) struct PartitionSpec {
     pub(in crate::config) unit: UnitSpec,
     /// In which an instant becomes a date. Default: UTC.
     pub(in crate::config) zone: Option<Scalar>,
-    /// The name before the `=`. Default: `date`.
+    /// The name before the `=`, which does not begin with `_`. Default: `date`.
     pub(in crate::config) r#as: Option<String>,
 }
 
