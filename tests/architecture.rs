@@ -189,6 +189,22 @@ fn files_are_small_enough_to_be_read() {
 }
 
 #[test]
+fn what_is_measured_is_built_as_the_program_is() {
+    let of = |manifest: &str| {
+        let text = fs::read_to_string(manifest).unwrap();
+        let lines = text.lines().skip_while(|it| *it != "[profile.release]");
+        let lines = lines.take_while(|it| !it.starts_with('[') || it.contains("profile.release"));
+        let settings = lines.map(|it| it.split('#').next().unwrap_or_default().trim().to_owned());
+        settings.filter(|it| !it.is_empty()).collect::<Vec<_>>()
+    };
+
+    let program = of("Cargo.toml");
+
+    assert!(program.len() > 3);
+    assert_eq!(of("benches/Cargo.toml"), program);
+}
+
+#[test]
 fn paths_are_seen_through_groups_and_not_in_comments_or_text() {
     let text = r##"
         //! [`crate::cli`] is a comment.
