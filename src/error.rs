@@ -203,6 +203,16 @@ pub enum Error {
         /// The destination.
         path: DestinationPath,
     },
+    /// The second view would take the place of the first one.
+    #[error("streams `{first}` and `{second}` would both have the view `{view}`")]
+    SameView {
+        /// The name.
+        view: String,
+        /// One of them, with its pipeline.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A page about a run that is not there.
     #[error("pipeline `{pipeline}` has no report of a run `{run}`")]
     UnknownRun {
@@ -446,6 +456,7 @@ impl Error {
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
             Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
+            Self::SameView { .. } => Some("rename one of the streams, or keep the views of their pipelines in databases of their own".into()),
             Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
             Self::UnknownRun { known, earlier: 0, .. } | Self::NotQuarantined { known, earlier: 0, .. } => Some(format!("there are `{}`", known.join("`, `"))),
             Self::UnknownRun { known, earlier, .. } | Self::NotQuarantined { known, earlier, .. } => Some(format!("the last are `{}`; there are {earlier} before these", known.join("`, `"))),
@@ -506,6 +517,7 @@ impl Error {
             | Self::UnknownSlice { .. }
             | Self::OtherPlan { .. }
             | Self::NoDestination { .. }
+            | Self::SameView { .. }
             | Self::OtherSelection { .. }
             | Self::PipelineExists { .. } => 3,
             Self::Source(_)
