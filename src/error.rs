@@ -205,6 +205,16 @@ pub enum Error {
         /// The destination.
         path: DestinationPath,
     },
+    /// The second view would take the place of the first one.
+    #[error("streams `{first}` and `{second}` would both have the view `{view}`")]
+    SameView {
+        /// The name.
+        view: String,
+        /// One of them, with its pipeline.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A page about a run that is not there.
     #[error("pipeline `{pipeline}` has no report of a run `{run}`")]
     UnknownRun {
@@ -439,6 +449,7 @@ impl Error {
             | Self::UnknownSlice { .. }
             | Self::OtherPlan { .. }
             | Self::NoDestination { .. }
+            | Self::SameView { .. }
             | Self::OtherSelection { .. }
             | Self::PipelineExists { .. } => 3,
             Self::Source(_)

@@ -1,6 +1,6 @@
 //! `sql-views`: statements that make the files readable by name.
 
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 use super::{
     args::{DialectArg, FormatArg, GlobalArgs, SqlViewsArgs},
@@ -24,7 +24,8 @@ pub(super) fn sql_views(
         DialectArg::Duckdb => Dialect::Duckdb,
         DialectArg::Spark => Dialect::Spark,
     };
-    let mut separator = "";
+    let mut printed = Vec::new();
+    let mut streams: BTreeMap<String, String> = BTreeMap::new();
     for name in pipelines {
         let Tables { pipeline, tables, formats, destination } = match find(name, global)? {
             Some(path) => config::tables(&path, &inputs)?,
@@ -34,11 +35,19 @@ pub(super) fn sql_views(
         let destination = output.as_ref().unwrap_or(&destination);
         for table in &tables {
             let tree = Tree { destination, pipeline: &pipeline, table, format };
-            let statements = sql::statements(&tree, dialect);
-            report::raw(stdout, &format_args!("{separator}{}", statements.trim_end()));
-            separator = "\n";
+            let second = format!("{pipeline}.{}", table.name);
+            for view in tree.views() {
+                match streams.insert(view.clone(), second.clone()) {
+                    Some(first) if first != second => {
+                        return Err(Error::SameView { view, first, second });
+                    }
+                    _ => {}
+                }
+            }
+            printed.push(sql::statements(&tree, dialect));
         }
     }
+    report::raw(stdout, &printed.join("\n").trim_end());
     Ok(0)
 }
 

@@ -37,6 +37,7 @@ impl Error {
             Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
             Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
+            Self::SameView { .. } => Some("rename one of the streams, or keep the views of their pipelines in databases of their own".into()),
             Self::NothingExported { .. } => Some("if it was written elsewhere, say where with `--output DIR`".into()),
             Self::UnknownRun { known, earlier: 0, .. } | Self::NotQuarantined { known, earlier: 0, .. } => Some(format!("there are `{}`", known.join("`, `"))),
             Self::UnknownRun { known, earlier, .. } | Self::NotQuarantined { known, earlier, .. } => Some(format!("the last are `{}`; there are {earlier} before these", known.join("`, `"))),

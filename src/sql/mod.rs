@@ -65,6 +65,11 @@ pub fn statements(tree: &Tree<'_>, dialect: Dialect) -> String {
 }
 
 impl Tree<'_> {
+    /// The names of the views that the statements make.
+    pub fn views(&self) -> impl Iterator<Item = String> {
+        [Some(self.view()), self.living_view()].into_iter().flatten()
+    }
+
     /// The name of the view. Both dialects have schemas, but a temporary view of Spark is in none.
     fn view(&self) -> String {
         format!("{}_{}", self.pipeline, self.table.name)

@@ -43,7 +43,7 @@ fn create(tree: &Tree<'_>, view: &str) -> String {
         FormatPlan::Parquet => ("parquet", String::new()),
         FormatPlan::Csv(_) => ("csv", format!(",\n  {CSV}\n")),
     };
-    let path = literal(&escaped(&tree.directory()));
+    let path = literal(&path(&tree.directory()));
     let start = if options.is_empty() { "" } else { "\n  " };
     format!(
         "CREATE OR REPLACE TEMPORARY VIEW {view} (\n{columns}\n)\nUSING {format} OPTIONS ({start}path {path}{options});"
@@ -73,9 +73,14 @@ fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A path in which nothing stands for other paths.
-fn escaped(path: &str) -> String {
-    path.chars().fold(String::new(), |mut text, it| {
+/// A path in which nothing stands for other paths. Hadoop, which Spark opens files with, knows buckets
+/// of S3 by `s3a` only.
+fn path(directory: &str) -> String {
+    let (scheme, rest) = match directory.strip_prefix("s3://") {
+        Some(rest) => ("s3a://", rest),
+        None => ("", directory),
+    };
+    rest.chars().fold(scheme.to_owned(), |mut text, it| {
         if matches!(it, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
             text.push('\\');
         }

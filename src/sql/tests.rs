@@ -166,7 +166,7 @@ CREATE OR REPLACE TEMPORARY VIEW `p_s` (
   `date` DATE COMMENT 'day of at'
 )
 USING csv OPTIONS (
-  path 's3://lake/csv/p/s',
+  path 's3a://lake/csv/p/s',
   header 'true', enforceSchema 'false', mode 'FAILFAST', multiLine 'true',
   quote '"', escape '"', charToEscapeQuoteEscaping '"', nullValue '<null>', emptyValue ''
 );
@@ -219,7 +219,8 @@ fn a_destination_is_the_directory_above_the_trees() {
         (".", "'./parquet/p/s'"),
         ("", "'./parquet/p/s'"),
         ("/", "'/parquet/p/s'"),
-        ("s3://lake/a", "'s3://lake/a/parquet/p/s'"),
+        ("s3://lake/a", "'s3a://lake/a/parquet/p/s'"),
+        ("gs://lake/a", "'gs://lake/a/parquet/p/s'"),
     ] {
         let found = printed(&small("{ column: at }", ""), destination, Dialect::Spark);
 

@@ -218,6 +218,11 @@ def readers_find_the_rows(site: Site):
         assert stored == local and stored, stream
         table = pyarrow.dataset.dataset(f"exports/main/{folder}", filesystem=bucket, partitioning="hive")
         assert table.count_rows() == len(local), stream
+    rows = []
+    for output in ("s3://exports/main", str(directory(site, "local"))):
+        db.execute(site.tracklake("sql-views", "--output", output))
+        rows.append(db.sql("SELECT COLUMNS(*)::VARCHAR FROM yandex_tracker_worklogs WHERE date > '2024-01-01' ORDER BY ALL").fetchall())
+    assert rows[0] == rows[1] and rows[0], "the views of a bucket and of a directory have other rows"
 
 
 def the_next_run_is_incremental(site: Site):
