@@ -169,7 +169,7 @@ impl Destination {
             Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         let rule = Rule::from(&stream.write);
-        let watch = Arc::new(KeyWatch::new(&stream.name, stream.key(), &schema)?);
+        let watch = Arc::new(KeyWatch::new(&stream, &schema)?);
         Ok(StreamWriter {
             stream,
             rule,
@@ -312,7 +312,7 @@ impl StreamWriter {
             self;
         let predicate = Predicate::new(scopes, &stream.name, &schema)?;
         let delta = splitter.finish()?;
-        watch.see(&delta.sorted)?;
+        watch.see(&delta.sorted, &delta.layout)?;
         let mut trees = manifest::trees(&held.plan, &held.pipeline, &stream.name);
         if let (Rewrite::Scattered, Some(standing)) = (rewrite, &standing) {
             standing.retain_formats(&mut trees);

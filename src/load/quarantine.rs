@@ -262,6 +262,7 @@ pub struct Requarantine {
     pub(super) rewritten: Vec<Rewritten>,
     /// Files of which nothing is left.
     pub(super) emptied: Vec<String>,
+    left: u64,
 }
 
 /// A file with the records that stay in it.
@@ -275,7 +276,7 @@ pub(super) struct Rewritten {
 impl Requarantine {
     pub(super) fn new(held: &Arc<Held>, stream: &Name) -> Self {
         let (held, stream) = (Arc::clone(held), stream.clone());
-        Self { held, stream, rewritten: Vec::new(), emptied: Vec::new() }
+        Self { held, stream, rewritten: Vec::new(), emptied: Vec::new(), left: 0 }
     }
 
     /// Decides what becomes of each record, the first run's first.
@@ -305,7 +306,10 @@ impl Requarantine {
                     }
                     None => file.insert(begin(store, &staged, &path, same)?),
                 };
-                let Some(stays) = stays else { return Ok(()) };
+                let Some(stays) = stays else {
+                    self.left += 1;
+                    return Ok(());
+                };
                 let written = stays.map_err(std::io::Error::from);
                 written.and_then(|line| writeln!(file, "{line}")).map_err(file.error())
             })?;
@@ -321,6 +325,11 @@ impl Requarantine {
             }
         }
         Ok(())
+    }
+
+    /// How many records leave it.
+    pub fn left(&self) -> u64 {
+        self.left
     }
 
     /// Whether it becomes another one.

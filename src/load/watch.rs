@@ -20,10 +20,10 @@ use arrow_row::{RowConverter, Rows, SortField};
 
 use super::{
     WriteError,
-    rows::{ORDER, sort_error},
+    rows::{Layout, ORDER, sort_error},
     sort::Sorted,
 };
-use crate::plan::Name;
+use crate::plan::{Name, StreamPlan, WriteMode};
 
 /// Keys that are watched, at most: some 10 MB. Records of more of them stay in quarantine.
 const LIMIT: usize = 100_000;
@@ -43,75 +43,120 @@ pub struct KeyWatch {
     stream: Name,
     key: Vec<Name>,
     converter: RowConverter,
+    /// `newest_by`, where it is not in the key.
+    version: Option<(Name, RowConverter)>,
     seen: Mutex<HashMap<Box<[u8]>, Seen>>,
 }
 
-/// What is known of a key.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is known of a key: the newest versions, which are empty where nothing tells them.
+#[derive(Debug, Default)]
 struct Seen {
-    has_come: bool,
-    is_rejected: bool,
+    came: Option<Box<[u8]>>,
+    rejected: Option<Box<[u8]>>,
+}
+
+impl Seen {
+    /// Whether there is something that is not older than a version.
+    fn overtakes(&self, version: &[u8]) -> bool {
+        [&self.came, &self.rejected].into_iter().flatten().any(|it| **it >= *version)
+    }
+}
+
+/// Keeps the newer one.
+fn raise(newest: &mut Option<Box<[u8]>>, version: &[u8]) {
+    if newest.as_deref().is_none_or(|it| it < version) {
+        *newest = Some(version.into());
+    }
 }
 
 impl KeyWatch {
-    pub(super) fn new(stream: &Name, key: &[Name], schema: &Schema) -> Result<Self, WriteError> {
-        let field = |name: &Name| {
-            let kind = schema.field_with_name(name.as_str())?.data_type().clone();
-            Ok(SortField::new_with_options(kind, ORDER))
+    pub(super) fn new(stream: &StreamPlan, schema: &Schema) -> Result<Self, WriteError> {
+        let converter = |names: &[Name]| {
+            let field = |name: &Name| {
+                let kind = schema.field_with_name(name.as_str())?.data_type().clone();
+                Ok(SortField::new_with_options(kind, ORDER))
+            };
+            let fields: Result<Vec<_>, ArrowError> = names.iter().map(field).collect();
+            fields.and_then(RowConverter::new).map_err(sort_error(&stream.name))
         };
-        let fields: Result<Vec<_>, ArrowError> = key.iter().map(field).collect();
-        let converter = fields.and_then(RowConverter::new).map_err(sort_error(stream))?;
-        Ok(Self { stream: stream.clone(), key: key.to_vec(), converter, seen: Mutex::default() })
+        let key = stream.key();
+        let version = match &stream.write {
+            WriteMode::Merge { newest_by: Some(name), .. } if !key.contains(name) => {
+                Some((name.clone(), converter(std::slice::from_ref(name))?))
+            }
+            WriteMode::Merge { .. } | WriteMode::Append { .. } | WriteMode::Replace { .. } => None,
+        };
+        Ok(Self {
+            stream: stream.name.clone(),
+            key: key.to_vec(),
+            converter: converter(key)?,
+            version,
+            seen: Mutex::default(),
+        })
     }
 
-    /// Watches the keys of a record, which are columns of `rows`.
+    /// Watches the keys of a record, which are columns of `rows`, as may be its versions.
     pub fn watch(&self, rows: &RecordBatch, whose: Whose) -> Result<(), WriteError> {
-        let keys = self.keys(rows)?;
+        let (keys, versions) = (self.keys(rows)?, self.versions(rows)?);
         let mut seen = self.lock();
-        for key in &keys {
-            let is_full = seen.len() >= LIMIT;
-            match seen.get_mut(key.data()) {
-                Some(seen) => seen.is_rejected |= whose == Whose::Own,
-                None if is_full => {}
-                None => {
-                    let is_rejected = whose == Whose::Own;
-                    seen.insert(key.data().into(), Seen { has_come: false, is_rejected });
-                }
+        for (at, key) in keys.iter().enumerate() {
+            if seen.len() >= LIMIT && !seen.contains_key(key.data()) {
+                continue;
+            }
+            let seen = seen.entry(key.data().into()).or_default();
+            if whose == Whose::Own {
+                raise(&mut seen.rejected, version(versions.as_ref(), at));
             }
         }
         Ok(())
     }
 
-    /// Whether rows of all of a record's keys have come.
+    /// Whether rows of all of a record's keys have come, whatever their versions.
     pub fn has_come(&self, rows: &RecordBatch) -> Result<bool, WriteError> {
-        self.all(rows, |it| it.has_come)
+        self.all(rows, |seen, _| seen.came.is_some())
     }
 
-    /// Whether of all of a record's keys the source has something later: a row that came, or a record
-    /// that was rejected again.
+    /// Whether of all of a record's keys there is something that is not known to be older: a row that
+    /// came, or a record that was rejected again.
     pub fn is_overtaken(&self, rows: &RecordBatch) -> Result<bool, WriteError> {
-        self.all(rows, |it| it.has_come || it.is_rejected)
+        self.all(rows, Seen::overtakes)
     }
 
-    fn all(&self, rows: &RecordBatch, is_so: impl Fn(Seen) -> bool) -> Result<bool, WriteError> {
-        let keys = self.keys(rows)?;
+    fn all(
+        &self,
+        rows: &RecordBatch,
+        is_so: impl Fn(&Seen, &[u8]) -> bool,
+    ) -> Result<bool, WriteError> {
+        let (keys, versions) = (self.keys(rows)?, self.versions(rows)?);
         let seen = self.lock();
-        let mut keys = keys.iter();
-        Ok(keys.len() > 0 && keys.all(|it| seen.get(it.data()).copied().is_some_and(&is_so)))
+        let mut keys = keys.iter().enumerate();
+        Ok(keys.len() > 0
+            && keys.all(|(at, key)| {
+                let version = version(versions.as_ref(), at);
+                seen.get(key.data()).is_some_and(|it| is_so(it, version))
+            }))
     }
 
     /// Sees all rows that came.
-    pub(super) fn see(&self, came: &Sorted) -> Result<(), WriteError> {
+    pub(super) fn see(&self, came: &Sorted, layout: &Layout) -> Result<(), WriteError> {
         let mut seen = self.lock();
         if seen.is_empty() {
             return Ok(());
         }
         came.scan(|row| {
             if let Some(seen) = seen.get_mut(row.key()) {
-                seen.has_come = true;
+                raise(&mut seen.came, layout.newest(row));
             }
             Ok(())
         })
+    }
+
+    /// The versions of a record, where they are known.
+    fn versions(&self, rows: &RecordBatch) -> Result<Option<Rows>, WriteError> {
+        let Some((name, converter)) = &self.version else { return Ok(None) };
+        let Some(column) = rows.column_by_name(name.as_str()) else { return Ok(None) };
+        let rows = converter.convert_columns(std::slice::from_ref(column));
+        rows.map(Some).map_err(sort_error(&self.stream))
     }
 
     fn keys(&self, rows: &RecordBatch) -> Result<Rows, WriteError> {
@@ -129,4 +174,9 @@ impl KeyWatch {
         // What is there is true, wherever a panic has left it.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bytes of a version, by which it is compared; none where it is not known.
+fn version(versions: Option<&Rows>, at: usize) -> &[u8] {
+    versions.map_or(&[], |it| it.row(at).data())
 }

@@ -20,7 +20,7 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::feed::PARENT_VERSION;
 use crate::{
@@ -127,7 +127,10 @@ impl Settling {
         read: &ReadAgain,
     ) -> StagedStream {
         match quarantine.decide(|record| self.fate(record, &run, read)) {
-            Ok(()) if quarantine.is_changed() => staged.settling(run, quarantine),
+            Ok(()) if quarantine.is_changed() => {
+                info!(records = quarantine.left(), "read again, and leave quarantine");
+                staged.settling(run, quarantine)
+            }
             Ok(()) => staged,
             Err(err) => {
                 // The rows are published all the same: it tells too much, and nothing is lost.
@@ -206,19 +209,31 @@ impl ReadAgain {
 struct RejectKeys {
     stream: StreamPlan,
     decoder: Decoder,
+    /// With `newest_by`, which need not fit.
+    with_version: Option<Decoder>,
 }
 
 impl RejectKeys {
     fn new(stream: &StreamPlan) -> Option<Self> {
         let mut stream = stream.clone();
         let key = stream.key().to_vec();
+        let with_version = match &stream.write {
+            WriteMode::Merge { newest_by: Some(version), .. } => {
+                let mut stream = stream.clone();
+                let version = version.clone();
+                stream.columns.retain(|it| key.contains(&it.name) || it.name == version);
+                stream.unknown_fields = UnknownFields::Ignore;
+                Some(Decoder::new(&stream))
+            }
+            WriteMode::Merge { .. } | WriteMode::Append { .. } | WriteMode::Replace { .. } => None,
+        };
         stream.columns.retain(|it| key.contains(&it.name));
         stream.unknown_fields = UnknownFields::Ignore;
         // A key that is masked in quarantine as well would be masked twice.
         let is_masked = stream.columns.iter().any(|it| it.mask.is_some());
         let decoder = Decoder::new(&stream);
         let is_known = !key.is_empty() && !is_masked && !decoder.needs_record_key();
-        is_known.then_some(Self { stream, decoder })
+        is_known.then_some(Self { stream, decoder, with_version })
     }
 
     /// Those of a record, one row a key; `None` where they are not known.
@@ -232,9 +247,12 @@ impl RejectKeys {
             return None;
         }
         let RejectContext { parent, slice, .. } = context.cloned().unwrap_or_default();
-        let decoded = self.decoder.decode_record(raw, &SliceContext { parent, slice });
-        let Decoded { batch, rejects, .. } = decoded.ok()?;
-        (rejects.is_empty() && batch.num_rows() > 0).then_some(batch)
+        let context = SliceContext { parent, slice };
+        let decode = |decoder: &Decoder| {
+            let Decoded { batch, rejects, .. } = decoder.decode_record(raw, &context).ok()?;
+            (rejects.is_empty() && batch.num_rows() > 0).then_some(batch)
+        };
+        self.with_version.as_ref().and_then(decode).or_else(|| decode(&self.decoder))
     }
 
     /// Whether something of a key may not be what was received.

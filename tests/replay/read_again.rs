@@ -37,6 +37,23 @@ fn a_record_whose_key_was_read_well_leaves_and_the_others_stay() {
 }
 
 #[test]
+fn a_record_stays_where_only_an_older_version_of_it_came() {
+    let world = world(json!({ "a": [does_not(1, 5, 8), does_not(2, 5, 7)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let wrong = file(&server, WRONG, MERGE);
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+    // A server that lags behind.
+    *world.lock().unwrap() = json!({ "a": [fits(1, 4, 5), fits(2, 5, 6)], "b": [] });
+    assert_eq!(run(&workspace, &wrong, 13, &[]).code, Some(0));
+    assert_eq!(waiting(&workspace), [1]);
+
+    let replayed = replay(&workspace, &file(&server, RIGHT, MERGE), &[]);
+
+    assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
+    assert_eq!(hours(&workspace), [(json!(1), json!(8)), (json!(2), json!(6))]);
+}
+
+#[test]
 fn a_record_that_is_rejected_again_is_in_quarantine_once() {
     let mut nameless = fits(3, 1, 7);
     nameless["id"] = json!("three");
