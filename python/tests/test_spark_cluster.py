@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,18 +18,9 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from conftest import NOW, spark_session
+from conftest import NOW, spark_session, until
 from tables import exported, multiset
 from test_spark import load
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 120) -> object:
-    """Waits for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
-        threading.Event().wait(0.05)
-    return found
 
 
 def descendants(pid: int) -> list[int]:
