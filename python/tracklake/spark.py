@@ -312,7 +312,7 @@ class TracklakeStreamReader(DataSourceStreamReader):
         if start["until"] > end["until"]:
             raise _errors.UsageError(
                 f"the checkpoint has read up to {start['until']}, and {end['until']} is before that",
-                "give a later `until`, or a shorter `lag`",
+                "remove the last file of `offsets` in it, and give a later `until` or a shorter `lag`; from Spark 4.2 on nothing is read instead",
                 2,
             )
         plan = self._job.plan(start["until"] or self._job.since, end["until"])
