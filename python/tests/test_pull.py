@@ -52,6 +52,18 @@ def test_readers_take_them(simulator):
     assert isinstance(frame["start"].dtype, pd.DatetimeTZDtype)
 
 
+def test_readers_know_the_types_of_no_rows(simulator):
+    def nothing() -> pa.RecordBatchReader:
+        return tracklake.pull("jira_timesheet", "worklogs", since="2020-01-05", until="2020-01-05")
+
+    rows = nothing()
+    found = duckdb.sql("SELECT work_date, log_id FROM rows")
+    assert (found.fetchall(), [str(it) for it in found.types]) == ([], ["DATE", "BIGINT"])
+    frame = pl.from_arrow(nothing())
+    assert (frame.height, frame.schema["work_date"], frame.schema["log_id"]) == (0, pl.Date, pl.Int64)
+    assert nothing().read_pandas(types_mapper=pd.ArrowDtype).dtypes["log_id"] == "int64[pyarrow]"
+
+
 def test_a_part_of_rows_and_columns(simulator):
     reader = tracklake.pull(
         "jira_timesheet", "worklogs", since=datetime.date(2024, 7, 1), until="2024-07-10",

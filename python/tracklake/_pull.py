@@ -72,9 +72,12 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     # An Arrow stream may also end where a pipe does: only the exit code tells that it is whole.
     broken = None
+    is_empty = True
     try:
         try:
-            yield from rows
+            for batch in rows:
+                is_empty = False
+                yield batch
         except (pa.ArrowException, OSError) as err:
             broken = err
         exit_code, stderr = child.wait()
@@ -86,6 +89,9 @@ def _batches(
         raise _errors.error(exit_code, stderr) from broken
     elif broken is not None:
         raise _broken(broken)
+    if is_empty:
+        # Polars knows the schema by the batches.
+        yield pa.RecordBatch.from_pylist([], schema=rows.schema)
 
 
 def _broken(err: Exception) -> _errors.Error:
