@@ -108,7 +108,7 @@ def spark(cluster, one_simulator) -> Iterator[SparkSession]:
     session.stop()
 
 
-def test_two_workers_read_what_one_reads(cluster, simulator, dataset, request):
+def test_two_workers_read_what_one_reads(cluster, simulator, dataset, request, capsys):
     """The same backfill of 40 parents, 250 ms each, with one worker and with two."""
     expected = exported(dataset, "yandex_tracker", "worklogs")
     times = []
@@ -132,9 +132,10 @@ def test_two_workers_read_what_one_reads(cluster, simulator, dataset, request):
     backfill(together, 2, 2)
     backfill(together, 2, 4)
 
-    print(f"\n{'workers':>8} {'requests at once':>17} {'rows':>6} {'requests':>9} {'seconds':>8}")
-    for workers, at_once, seconds, requests in times:
-        print(f"{workers:>8} {at_once:>17} {expected.num_rows:>6} {requests:>9} {seconds:>8.1f}")
+    with capsys.disabled():
+        print(f"\n{'workers':>8} {'requests at once':>17} {'rows':>6} {'requests':>9} {'seconds':>8}")
+        for workers, at_once, seconds, requests in times:
+            print(f"{workers:>8} {at_once:>17} {expected.num_rows:>6} {requests:>9} {seconds:>8.1f}")
     assert len({requests for *_, requests in times}) == 1
     assert times[2][2] < times[0][2], "twice as many at once take less time"
 
