@@ -62,7 +62,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("std::process::exit", &[], "only the return of `main` ends the process"),
     ("process::exit", &[], "only the return of `main` ends the process"),
     ("std::io::stdout", &["main.rs"], "stdout is an argument"),
-    ("io::stdout", &["main.rs"], "stdout is an argument"),
+    ("io::stdout", &["main.rs", "cli/taker.rs"], "stdout is an argument, but for who takes it"),
 ];
 
 /// Lines that a file may have.

@@ -317,6 +317,33 @@ fn a_reader_that_has_enough_ends_the_pull_without_an_error() {
 }
 
 #[test]
+fn a_reader_that_goes_ends_the_requests_at_once() {
+    let (asked, first) = std::sync::mpsc::channel::<()>();
+    let (over, end) = std::sync::mpsc::channel::<()>();
+    let end = std::sync::Mutex::new(end);
+    let server = Server::start(move |request| {
+        let _ = asked.send(());
+        // No answer comes, whose rows could not be written.
+        let _ = end.lock().unwrap().recv();
+        items(1)(request)
+    });
+    let dir = own(&server, ITEMS);
+    for args in [
+        &["pull", "own.yaml", "items"][..],
+        &["preview", "own.yaml", "items"],
+        &["read", "own.yaml", "items", "--slice", "{}"],
+    ] {
+        let mut child = command(dir.path(), args, &[]).spawn().unwrap();
+        first.recv().unwrap();
+        drop(child.stdout.take());
+        let ended = Ended::of(&child.wait_with_output().unwrap());
+
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
+    }
+    drop(over);
+}
+
+#[test]
 fn a_run_at_work_is_not_in_the_way_and_its_dataset_stays_as_it_is() {
     let server = Server::start(items(2));
     let dir = own(&server, ITEMS);

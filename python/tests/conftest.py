@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ STREAMS = [
     ("yandex_tracker", "worklogs"),
     ("yandex_tracker", "changelog"),
 ]
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 120) -> object:
+    """Waits for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
+        threading.Event().wait(0.05)
+    return found
 
 
 class Simulator:

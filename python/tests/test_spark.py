@@ -48,7 +48,9 @@ def test_rows_are_those_of_a_run(spark, simulator, dataset, pipeline, stream):
 
 
 def test_the_schema_costs_no_request_and_a_stream_as_many_as_a_pull(spark, simulator):
-    frame = load(spark, "yandex_tracker", "worklogs")
+    frame = load(spark, "yandex_tracker", "worklogs", set__token=simulator.env["YANDEX_TRACKER_TOKEN"])
+    # As `explain`, the pages of the cluster and its event log show it.
+    assert simulator.env["YANDEX_TRACKER_TOKEN"] not in frame._jdf.queryExecution().toString()
     assert dict(frame.dtypes)["duration_seconds"] == "bigint"
     assert dict(frame.dtypes)["start"] == "timestamp"
     assert simulator.requests() == []
@@ -166,6 +168,32 @@ def test_a_stream_ends_at_a_whole_second_of_the_past():
         latest(lag="soon")
 
 
+def stream_reader(stream: str = "issues", **options: str) -> tracklake.spark.TracklakeStreamReader:
+    options = {"pipeline": "codearts_req", "stream": stream, **options}
+    return tracklake.spark.TracklakeDataSource(options).streamReader(StructType())
+
+
+def test_a_stream_does_not_go_back():
+    reader = stream_reader(until=NOW)
+    first = reader.latestOffset(reader.initialOffset(), None)
+    assert first["until"] == NOW
+    assert stream_reader(until=TOMORROW).latestOffset(first)["until"] == TOMORROW
+    for earlier in (NOW, "2024-07-24T00:00:00Z"):
+        assert stream_reader(until=earlier).latestOffset(first, None) == first
+    assert reader.partitions(first, first) == []
+    # Spark 4.0 does not tell how far it is.
+    before = stream_reader(until="2024-07-24T00:00:00Z").latestOffset()
+    with pytest.raises(tracklake.UsageError, match="has read up to 2024-07-25T12:00:00Z"):
+        reader.partitions(first, before)
+
+
+def test_a_stream_does_not_go_on_from_the_checkpoint_of_another():
+    offset = stream_reader("issues", until=NOW).latestOffset()
+    history = stream_reader("history", until=TOMORROW)
+    with pytest.raises(tracklake.UsageError, match="checkpoint is one of `codearts_req.issues`: `codearts_req.history` cannot"):
+        history.partitions(offset, history.latestOffset(offset))
+
+
 def test_executors_that_know_another_pipeline_read_nothing(simulator, monkeypatch):
     options = {"pipeline": "yandex_tracker", "stream": "issues"}
     job = tracklake.spark.TracklakeDataSource(options)._job()
@@ -230,6 +258,7 @@ def test_nights_append_each_change_exactly_once(nights, monkeypatch):
 
     nights.simulator.forget_requests()
     nights.night(until=TOMORROW)
+    nights.night(until=NOW)
     assert nights.rows() == first + second
     assert nights.simulator.requests() == [], "nothing is left to be asked"
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,18 +18,9 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from conftest import NOW, spark_session
+from conftest import NOW, spark_session, until
 from tables import exported, multiset
 from test_spark import load
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 120) -> object:
-    """Waits for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds:.0f} s"
-        threading.Event().wait(0.05)
-    return found
 
 
 def descendants(pid: int) -> list[int]:
@@ -61,10 +52,14 @@ class Cluster:
         pattern = r"Starting Spark master at (spark://\S+)"
         self.master = until(lambda: re.search(pattern, self._log("master")), "the master")[1]
 
-    def add_worker(self, name: str) -> None:
-        directory = self.directory / name
-        self._start(name, "worker.Worker", "--port", "0", "--cores", "1", "--memory", "1g", "-d", str(directory), self.master)
-        until(lambda: "Successfully registered with master" in self._log(name), name)
+        workers = ("worker1", "worker2")
+        for name in workers:
+            self._start(
+                name, "worker.Worker", "--port", "0", "--cores", "1", "--memory", "1g",
+                "-d", str(self.directory / name), self.master,
+            )  # fmt: skip
+        for name in workers:
+            until(lambda: "Successfully registered with master" in self._log(name), name)
 
     def _start(self, name: str, kind: str, *args: str) -> None:
         spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
@@ -90,7 +85,7 @@ class Cluster:
         for name in list(self.processes):
             self.kill(name)
 
-    def session(self, simulator, cores: int = 2) -> SparkSession:
+    def session(self, simulator, cores: int) -> SparkSession:
         return spark_session(
             simulator, self.master, spark__cores__max=cores, spark__executor__memory="512m",
             spark__executor__cores=1, spark__scheduler__minRegisteredResourcesRatio=1.0,
@@ -101,23 +96,26 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(one_simulator, tmp_path_factory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), one_simulator.env)
-    cluster.add_worker("worker1")
     yield cluster
     cluster.stop()
 
 
-def test_two_workers_read_what_one_reads(cluster, simulator, dataset):
+@pytest.fixture(scope="module")
+def spark(cluster, one_simulator) -> Iterator[SparkSession]:
+    """Both workers."""
+    session = cluster.session(one_simulator, cores=2)
+    yield session
+    session.stop()
+
+
+def test_two_workers_read_what_one_reads(cluster, simulator, dataset, request, capsys):
     """The same backfill of 40 parents, 250 ms each, with one worker and with two."""
     expected = exported(dataset, "yandex_tracker", "worklogs")
     times = []
 
-    def started(workers: int) -> SparkSession:
-        spark = cluster.session(simulator, cores=workers)
+    def backfill(spark: SparkSession, workers: int, at_once: int) -> None:
         # Python is there before the clock starts.
         spark.range(8, numPartitions=8).rdd.map(lambda _: None).collect()
-        return spark
-
-    def backfill(spark: SparkSession, workers: int, at_once: int) -> None:
         simulator.faults(latency_ms=250, path_contains="/worklog")
         simulator.forget_requests()
         began = time.monotonic()
@@ -126,29 +124,20 @@ def test_two_workers_read_what_one_reads(cluster, simulator, dataset):
         simulator.faults()
         assert multiset(table) == multiset(expected)
 
-    spark = started(workers=1)
-    backfill(spark, 1, 2)
-    spark.stop()
-    cluster.add_worker("worker2")
-    spark = started(workers=2)
-    backfill(spark, 2, 2)
-    backfill(spark, 2, 4)
-    spark.stop()
+    # A process has one session at a time.
+    alone = cluster.session(simulator, cores=1)
+    backfill(alone, 1, 2)
+    alone.stop()
+    together = request.getfixturevalue("spark")
+    backfill(together, 2, 2)
+    backfill(together, 2, 4)
 
-    print(f"\n{'workers':>8} {'requests at once':>17} {'rows':>6} {'requests':>9} {'seconds':>8}")
-    for workers, at_once, seconds, requests in times:
-        print(f"{workers:>8} {at_once:>17} {expected.num_rows:>6} {requests:>9} {seconds:>8.1f}")
+    with capsys.disabled():
+        print(f"\n{'workers':>8} {'requests at once':>17} {'rows':>6} {'requests':>9} {'seconds':>8}")
+        for workers, at_once, seconds, requests in times:
+            print(f"{workers:>8} {at_once:>17} {expected.num_rows:>6} {requests:>9} {seconds:>8.1f}")
     assert len({requests for *_, requests in times}) == 1
     assert times[2][2] < times[0][2], "twice as many at once take less time"
-
-
-@pytest.fixture(scope="module")
-def spark(cluster, one_simulator) -> Iterator[SparkSession]:
-    if "worker2" not in cluster.processes:
-        cluster.add_worker("worker2")
-    session = cluster.session(one_simulator)
-    yield session
-    session.stop()
 
 
 def test_slices_are_spread_over_both_workers(spark, simulator, dataset):

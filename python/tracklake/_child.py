@@ -48,6 +48,8 @@ def when(option: str, value: When | None) -> list[str]:
     """A point in time as an option of the command line."""
     if value is None:
         return []
+    if not isinstance(value, (str, datetime.date)):
+        raise TypeError(f"`{option[2:]}` is a date, an instant or text such as '7d', not {value!r}")
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
             raise ValueError(f"`{option[2:]}` is an instant without a zone: {value}")
@@ -55,6 +57,13 @@ def when(option: str, value: When | None) -> list[str]:
     elif isinstance(value, datetime.date):
         value = value.isoformat()
     return [f"{option}={value}"]
+
+
+def names(parameter: str, values: Sequence[str]) -> Sequence[str]:
+    """Several names; a text is one as well, of its letters."""
+    if isinstance(values, str):
+        raise TypeError(f"`{parameter}` is a list of names, not the text {values!r}")
+    return values
 
 
 def variables(values: Mapping[str, Value]) -> tuple[list[str], dict[str, str]]:
@@ -102,8 +111,19 @@ class Child:
         self._end = weakref.finalize(self, _end, self.process)
 
     def wait(self) -> tuple[int, str]:
-        """Waits for its end; gives the exit code and what it said on stderr."""
-        exit_code = self.process.wait()
+        """Waits for its end; gives the exit code and what it said on stderr.
+
+        :raises Error: where others were told how it ended: rows may be missing.
+        """
+        # `Popen.wait` takes an end that others were told of for a good one.
+        try:
+            _, status = os.waitpid(self.process.pid, 0)
+        except ChildProcessError:
+            raise Error(
+                "how tracklake ended is not known, so that rows may be missing",
+                "read in the process that called, which must not ignore SIGCHLD or wait for all children",
+            ) from None
+        exit_code = self.process.returncode = os.waitstatus_to_exitcode(status)
         self._stderr.seek(0)
         return exit_code, self._stderr.read().decode("utf-8", "replace")
 

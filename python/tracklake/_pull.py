@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from . import _errors
-from ._child import Child, Value, When, find, variables, when
+from ._child import Child, Value, When, find, names, variables, when
 
 
 def pull(
@@ -39,13 +39,13 @@ def pull(
     :param binary: the program; by default that of ``TRACKLAKE_BINARY`` or of this package.
     :raises Error: where nothing can be read. What fails later is raised by the reader, in
         place of further batches: rows never end early as if they were all.
-    :returns: a reader with the schema, before the first request is answered. Closed or dropped
-        early, it ends the requests. Where records do not fit and are left out, it warns at its end
-        with :class:`PartialWarning`.
+    :returns: a reader with the schema, before the first request is answered. The requests end with
+        its rows, or when nothing refers to it any more; pyarrow's ``close`` does not end them. Where
+        records do not fit and are left out, it warns at its end with :class:`PartialWarning`.
     """
     options = [*when("--since", since), *when("--until", until)]
     if columns is not None:
-        options.append(f"--columns={','.join(columns)}")
+        options.append(f"--columns={','.join(names('columns', columns))}")
     if limit is not None:
         options.append(f"--limit={limit}")
     assignments, values = variables(set)
@@ -58,12 +58,12 @@ def reader(child: Child, on_partial: Callable[[Warning], None]) -> pa.RecordBatc
     """The Arrow stream on the stdout of a child; a missing part is told at its end."""
     try:
         rows = pa.ipc.open_stream(child.stdout)
-    except (pa.ArrowException, OSError):
-        exit_code, stderr = child.wait()
-        child.close()
-        if exit_code == 0:
-            raise
-        raise _errors.error(exit_code, stderr) from None
+    except (pa.ArrowException, OSError) as err:
+        try:
+            exit_code, stderr = child.wait()
+        finally:
+            child.close()
+        raise _broken(err) if exit_code == 0 else _errors.error(exit_code, stderr) from None
     return pa.RecordBatchReader.from_batches(rows.schema, _batches(child, rows, on_partial))
 
 
@@ -72,9 +72,12 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     # An Arrow stream may also end where a pipe does: only the exit code tells that it is whole.
     broken = None
+    is_empty = True
     try:
         try:
-            yield from rows
+            for batch in rows:
+                is_empty = False
+                yield batch
         except (pa.ArrowException, OSError) as err:
             broken = err
         exit_code, stderr = child.wait()
@@ -85,4 +88,14 @@ def _batches(
     elif exit_code != 0:
         raise _errors.error(exit_code, stderr) from broken
     elif broken is not None:
-        raise broken
+        raise _broken(broken)
+    if is_empty:
+        # Polars knows the schema by the batches.
+        yield pa.RecordBatch.from_pylist([], schema=rows.schema)
+
+
+def _broken(err: Exception) -> _errors.Error:
+    return _errors.Error(
+        f"the program did not print a whole Arrow stream: {err}",
+        "TRACKLAKE_BINARY or `binary` may name another program than tracklake",
+    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _errors
-from ._child import Child, Value, When, find, variables, when
+from ._child import Child, Value, When, find, names, variables, when
 
 
 def run(
@@ -34,12 +34,12 @@ def run(
         and :class:`PartialWarning` is given.
     """
     options = [
-        *(f"--stream={it}" for it in streams),
+        *(f"--stream={it}" for it in names('streams', streams)),
         *when("--since", since),
         *when("--until", until),
         *(["--full-refresh"] if full_refresh else []),
         *([] if output is None else [f"--output={os.fspath(output)}"]),
-        *(f"--format={it}" for it in formats),
+        *(f"--format={it}" for it in names('formats', formats)),
     ]
     assignments, values = variables(set)
     command = [find(binary), "run", "--json", *options, *assignments, "--", os.fspath(pipeline)]
@@ -54,10 +54,18 @@ def run(
         raise
     finally:
         child.close()
-    report: dict[str, Any] | None = json.loads(stdout) if stdout.strip() else None
+    report: dict[str, Any] | None
+    try:
+        report = json.loads(stdout)
+    except ValueError:
+        report = None
     if exit_code == _errors.PARTIAL:
         warnings.warn(_errors.partial(stderr), stacklevel=2)
     elif exit_code != 0:
         raise _errors.error(exit_code, stderr, report)
-    assert report is not None, "a run that ends well has a report"
+    if report is None:
+        raise _errors.Error(
+            "the program did not print a report",
+            "TRACKLAKE_BINARY or `binary` may name another program than tracklake",
+        )
     return report

@@ -163,6 +163,11 @@ class Job:
     partitions: int
     leaves_rejects_out: bool
 
+    @property
+    def name(self) -> str:
+        """What is read, in checkpoints."""
+        return f"{Path(self.pipeline).stem}.{self.stream}"
+
     def plan(self, since: str | None, until: str | None) -> dict[str, Any]:
         """What ``plan --slices`` prints."""
         options = [f"--slices={self.stream}"]
@@ -277,17 +282,39 @@ class TracklakeStreamReader(DataSourceStreamReader):
         self._columns = columns
 
     def initialOffset(self) -> dict[str, str]:  # noqa: N802
-        return {"until": ""}
+        return self._offset("")
 
-    def latestOffset(self) -> dict[str, str]:  # type: ignore[override]  # noqa: N802
-        # As Spark 4.0 calls it, and later versions where there are no parameters.
+    def latestOffset(  # noqa: N802
+        self, start: dict[str, str] | None = None, limit: object = None
+    ) -> dict[str, str]:
+        # Spark 4.0 and 4.1 do not say where they are.
         end = datetime.now(timezone.utc) - self._job.lag
         if self._job.until:
             end = min(end, _instant("until", self._job.until))
-        # Whole seconds are what every API can say.
-        return {"until": end.replace(microsecond=0).isoformat().replace("+00:00", "Z")}
+        # Whole seconds are what every API can say; in this form they compare as texts.
+        until = end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        # What has been read is not read again because of an earlier `until` or a longer `lag`.
+        return start if start and start["until"] >= until else self._offset(until)
+
+    def _offset(self, until: str) -> dict[str, str]:
+        return {"until": until, "of": self._job.name}
 
     def partitions(self, start: dict[str, str], end: dict[str, str]) -> list[Slices]:
+        for offset in (start, end):
+            if offset.get("of", self._job.name) != self._job.name:
+                raise _errors.UsageError(
+                    f"the checkpoint is one of `{offset['of']}`: `{self._job.name}` cannot go on from there",
+                    "give each stream a `checkpointLocation` of its own",
+                    2,
+                )
+        if start["until"] == end["until"]:
+            return []
+        if start["until"] > end["until"]:
+            raise _errors.UsageError(
+                f"the checkpoint has read up to {start['until']}, and {end['until']} is before that",
+                "remove the last file of `offsets` in it, and give a later `until` or a shorter `lag`; from Spark 4.2 on nothing is read instead",
+                2,
+            )
         plan = self._job.plan(start["until"] or self._job.since, end["until"])
         cursor = plan["cursor"]
         if cursor is None or not cursor["cuts"]:

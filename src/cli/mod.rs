@@ -23,6 +23,7 @@ mod simulate;
 mod sql_views;
 mod status;
 mod table;
+mod taker;
 mod verify;
 mod visible;
 

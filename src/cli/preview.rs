@@ -12,7 +12,7 @@
 //!
 //! Streams have tens of columns and previews few rows, so that a column is a line here.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use arrow::array::{Array, RecordBatch};
 use url::{Url, form_urlencoded};
@@ -69,9 +69,10 @@ pub(super) fn preview(
         if at > 0 {
             report::line(stdout, format_args!(""));
         }
-        let (report, sample) = reading(&plan, stream, &options, bars(global), |pages| {
-            Sample::take(pages, args.limit)
-        })?;
+        let (report, sample) =
+            reading(&plan, stream, &options, Path::new("-"), bars(global), |pages| {
+                Sample::take(pages, args.limit)
+            })?;
         let sample = sample?;
         show(stdout, &plan, stream, &sample, &report, width);
         if sample.rejected > 0 {

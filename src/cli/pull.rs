@@ -19,6 +19,7 @@ use super::{
     progress::{self, Bars},
     report::counted,
     runtime,
+    taker::Taker,
 };
 use crate::{
     config,
@@ -65,6 +66,7 @@ pub(super) fn write(
         columns: projection(stream, &args.columns)?,
         format: format(plan, args)?,
         options,
+        output: &args.output,
         global,
     };
     let (tally, report) = if args.output == Path::new("-") {
@@ -211,6 +213,7 @@ struct Target<'a> {
     columns: Vec<usize>,
     format: RowFormat,
     options: &'a PullOptions,
+    output: &'a Path,
     global: &'a GlobalArgs,
 }
 
@@ -236,9 +239,10 @@ impl Target<'_> {
         failed: impl Fn(RowsError) -> Error,
     ) -> Result<(Tally, PullReport), Error> {
         let mut tally = Tally::default();
-        let (mut report, copied) = reading(self.plan, self.stream, self.options, bars, |pages| {
-            self.copy(pages, out, &mut tally)
-        })?;
+        let (mut report, copied) =
+            reading(self.plan, self.stream, self.options, self.output, bars, |pages| {
+                self.copy(pages, out, &mut tally)
+            })?;
         let rows = match copied {
             Ok(rows) => rows,
             Err(Failure::Read(err)) => return Err(err),
@@ -313,11 +317,12 @@ pub(super) fn rejected(slice: &str, page: u64, reject: &Reject) -> String {
     format!("slice `{slice}`, page {page}, record {}: {column}{reason}", position + 1)
 }
 
-/// Reads on threads of the runtime, and has `take` take the pages on this one.
+/// Reads on threads of the runtime, and has `take` take the pages on this one, for `output`.
 pub(super) fn reading<T>(
     plan: &Plan,
     stream: &StreamPlan,
     options: &PullOptions,
+    output: &Path,
     bars: Bars,
     take: impl FnOnce(PulledPages) -> T,
 ) -> Result<(PullReport, T), Error> {
@@ -326,12 +331,13 @@ pub(super) fn reading<T>(
     let chosen = run::pulled(plan, &stream.name, options);
     let progress = Progress::new(chosen.iter().map(|it| &it.name));
     let _inside = runtime.enter();
+    let reader = Taker::of(output);
     let (pull, pages) = run::pull(plan, &stream.name, options, &progress)?;
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
             runtime.block_on(async {
                 tokio::select! {
-                    report = pull.read(stops.reached(1)) => Ok(report),
+                    report = pull.read(reader.gone(), stops.reached(1)) => Ok(report),
                     () = progress::draw(&progress, bars) => Err(Error::Internal("the bars stopped".into())),
                 }
             })

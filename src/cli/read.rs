@@ -29,6 +29,7 @@ use super::{
     pull::{self, PARTIAL},
     report::{self, counted},
     runtime,
+    taker::Taker,
 };
 use crate::{
     error::Error,
@@ -105,7 +106,7 @@ pub(super) fn slices(
     let Part { since, until } = part;
     let options = PullOptions { now, since, until, enough: None, slices: None };
     logs::notes(global, part.notes(&plan, &[stream], now));
-    let listing = listed(&plan, stream, &options, bars(global))?;
+    let Some(listing) = listed(&plan, stream, &options, bars(global))? else { return Ok(0) };
     let code = tell(&plan, stream, &listing, global)?;
     let limits = &plan.source.limits;
     let printed = Planned {
@@ -128,20 +129,22 @@ pub(super) fn slices(
     Ok(code)
 }
 
-/// Asks for the parents of a stream.
+/// Asks for the parents of a stream; nothing where nobody wants to know any more.
 fn listed(
     plan: &Plan,
     stream: &StreamPlan,
     options: &PullOptions,
     bars: Bars,
-) -> Result<Listing, Error> {
+) -> Result<Option<Listing>, Error> {
     let runtime = runtime()?;
     let stops = Stops::listen(&runtime);
     let chosen = run::pulled(plan, &stream.name, options);
     let progress = Progress::new(chosen.iter().map(|it| &it.name));
     runtime.block_on(async {
+        let taker = Taker::of(Path::new("-"));
         tokio::select! {
-            listing = run::list(plan, &stream.name, options, &progress, stops.reached(1)) => listing,
+            listing = run::list(plan, &stream.name, options, &progress, stops.reached(1)) => listing.map(Some),
+            () = taker.gone() => Ok(None),
             () = progress::draw(&progress, bars) => Err(Error::Internal("the bars stopped".into())),
         }
     })

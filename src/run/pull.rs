@@ -184,8 +184,13 @@ pub struct PullReport {
 }
 
 impl Pull<'_> {
-    /// Reads until there is no more, nobody takes it, or `shutdown` comes.
-    pub async fn read(self, shutdown: impl Future<Output = ()>) -> PullReport {
+    /// Reads until there is no more, nobody takes it, which `unwanted` may tell before it shows, or
+    /// `shutdown` comes.
+    pub async fn read(
+        self,
+        unwanted: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> PullReport {
         let Self { target, extractor, horizon, at_once, readings, asked, taker } = self;
         let progress: Vec<&StreamProgress> = readings.iter().map(|it| it.progress).collect();
         let all = readings.into_iter().map(|it| it.run(&extractor, horizon, at_once));
@@ -200,6 +205,7 @@ impl Pull<'_> {
             // Who has enough is told nothing of what fails after that.
             biased;
             () = gone_away => (Vec::new(), None),
+            () = unwanted => (Vec::new(), None),
             read = all => match &taker {
                 Some(taker) if taker.is_gone() => (Vec::new(), None),
                 _ => settle(read),

@@ -33,6 +33,8 @@ tracklake --version
 "$python" --version
 "$python" -m pip list --disable-pip-version-check --format freeze | grep -iE '^(deltalake|duckdb|numpy|pandas|polars|py4j|pyarrow|pyspark)='
 java -version 2>&1 | head -1
+# JVMs that live for minutes are not worth the time of the better compiler.
+export JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 echo "== datasets"
 tracklake demo --output "$work/demo" --quiet >/dev/null
