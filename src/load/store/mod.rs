@@ -15,6 +15,7 @@ mod local;
 mod log;
 mod object;
 mod outside;
+mod pulse;
 mod refusal;
 mod staging;
 mod stored;

@@ -387,7 +387,7 @@ impl Object {
         let asked = desk.clone();
         let at = key.clone();
         let heeds = wait(async move { asked.heeds_conditions(&at).await });
-        desk.is_conditional = heeds.and_then(|it| it).map_err(self.error("write", &probe))?;
+        desk.is_conditional = heeds.and_then(|it| it).map_err(self.error("try conditions at", &probe))?;
         if !desk.is_conditional && !self.lease.single_writer {
             return Err(WriteError::Unconditional { root: PathBuf::from(&self.root) });
         }
