@@ -28,6 +28,7 @@ use super::{
     io_error,
     lease::{Desk, Held, Keeper, Taking, nonce},
     refusal::{Refusal, RefusalKind},
+    sending::Sending,
 };
 use crate::{
     load::WriteError,
@@ -48,6 +49,7 @@ pub(super) struct Object {
     knows_ends: bool,
     /// Requests at a time.
     pub(super) width: usize,
+    sending: Sending,
     #[cfg(test)]
     pub(super) fuse: Fuse,
 }
@@ -68,6 +70,7 @@ impl Object {
             held: Mutex::default(),
             knows_ends: url.service != Service::Azure,
             width: if is_remote(url) { 16 } else { 1 },
+            sending: Sending::default(),
             #[cfg(test)]
             fuse: Fuse::default(),
         };
@@ -161,16 +164,39 @@ impl Object {
         &self,
         future: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> Result<T, Refusal> {
+        wait(self.guard(future))?
+    }
+
+    fn guard<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Refusal>> + Send + 'static {
         let held = self.held();
-        let done = async move {
+        async move {
             let Some(held) = held else { return future.await.map_err(|err| Refusal::of(&err)) };
             tokio::select! {
                 biased;
                 () = held.pulse.lost() => Err(Refusal::plain(RefusalKind::LeaseLost)),
                 done = future => done.map_err(|err| Refusal::of(&err)),
             }
-        };
-        wait(done)?
+        }
+    }
+
+    /// Puts an object that nothing counts on before it is [synced](Self::sync).
+    pub(super) fn put_soon(&self, path: &str, key: Key, content: Vec<u8>) -> Result<(), Refusal> {
+        let (store, bytes) = (Arc::clone(&self.store), content.len());
+        let put = async move { store.put(&key, PutPayload::from(content)).await.map(|_| ()) };
+        // A test's store has one change after the other.
+        if self.width == 1 {
+            self.guarded(put)
+        } else {
+            self.sending.send(path, bytes, self.guard(put))
+        }
+    }
+
+    /// Waits until an object that was written is there.
+    pub(super) fn sync(&self, path: &str) -> Result<(), WriteError> {
+        self.sending.arrived(path).map_err(self.error("write", path))
     }
 
     fn held(&self) -> Option<Arc<Held>> {
@@ -341,26 +367,26 @@ impl Object {
     }
 
     pub(super) fn remove(&self, path: &str) -> Result<(), WriteError> {
-        self.remove_each(vec![path.to_owned()])
+        self.sending.settle(path);
+        let (store, key) = (Arc::clone(&self.store), self.key(path)?);
+        self.change("remove", path, async move {
+            match store.delete(&key).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                other => other,
+            }
+        })
     }
 
-    pub(super) fn remove_all(&self, path: &str) -> Result<(), WriteError> {
-        let below = self.below(path)?;
-        // In order, and the first ones last: what is left after an end in between is a beginning.
-        self.remove_each(below.iter().rev().map(|it| format!("{path}/{}", it.0)).collect())
+    /// Removes a log.
+    pub(super) fn remove_log(&self, path: &str) -> Result<(), WriteError> {
+        // The first ones last: what is left after an end in between is a beginning.
+        self.all_below(path)?.iter().rev().try_for_each(|it| self.remove(it))
     }
 
-    fn remove_each(&self, paths: Vec<String>) -> Result<(), WriteError> {
-        for path in paths {
-            let (store, key) = (Arc::clone(&self.store), self.key(&path)?);
-            self.change("remove", &path, async move {
-                match store.delete(&key).await {
-                    Err(object_store::Error::NotFound { .. }) => Ok(()),
-                    other => other,
-                }
-            })?;
-        }
-        Ok(())
+    /// The objects below a path, and what is on its way there.
+    pub(super) fn all_below(&self, path: &str) -> Result<Vec<String>, WriteError> {
+        self.sending.settle(path);
+        Ok(self.below(path)?.iter().map(|it| format!("{path}/{}", it.0)).collect())
     }
 
     fn desk(&self, path: &str, is_conditional: bool) -> Result<Desk, WriteError> {
@@ -387,7 +413,8 @@ impl Object {
         let asked = desk.clone();
         let at = key.clone();
         let heeds = wait(async move { asked.heeds_conditions(&at).await });
-        desk.is_conditional = heeds.and_then(|it| it).map_err(self.error("try conditions at", &probe))?;
+        desk.is_conditional =
+            heeds.and_then(|it| it).map_err(self.error("try conditions at", &probe))?;
         if !desk.is_conditional && !self.lease.single_writer {
             return Err(WriteError::Unconditional { root: PathBuf::from(&self.root) });
         }
