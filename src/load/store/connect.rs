@@ -94,13 +94,16 @@ pub(super) fn connect(url: &BucketUrl) -> Result<Clients, Refusal> {
     }
 }
 
+fn is_true(value: Option<String>) -> bool {
+    value.is_some_and(|it| it.eq_ignore_ascii_case("true"))
+}
+
 fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = AmazonS3ConfigKey::Client;
     let mut builder = AmazonS3Builder::from_env()
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
-    let is_true = |it: Option<String>| it.is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let is_allowed = is_true(builder.get_config_value(&key(ClientConfigKey::AllowHttp)));
     builder = builder.with_allow_http(may_be_plain(endpoint.as_deref(), is_allowed, "AWS")?);
@@ -118,11 +121,19 @@ fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
 
 fn google(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = GoogleConfigKey::Client;
-    let builder = GoogleCloudStorageBuilder::from_env()
+    let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
+    let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
+    // This service's builder allows plain HTTP where nobody has said so, and does not tell who did.
+    let is_allowed = is_true(std::env::var("GOOGLE_ALLOW_HTTP").ok());
+    let may_be_plain = may_be_plain(endpoint.as_deref(), is_allowed, "GOOGLE")?;
+    builder = builder.with_config(key(ClientConfigKey::AllowHttp), may_be_plain.to_string());
     let first = built(builder.clone().with_retry(hasty()).build())?;
+    if is_true(builder.get_config_value(&GoogleConfigKey::SkipSignature)) {
+        return Ok(Clients { first, store: built(builder.with_retry(patient()).build())? });
+    }
     let credentials = Arc::clone(first.credentials());
     let provider = Arc::clone(&credentials);
     check(async move { provider.get_credential().await.map(|_| ()) })?;
@@ -136,7 +147,6 @@ fn azure(url: &BucketUrl) -> Result<Clients, Refusal> {
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
-    let is_true = |it: Option<String>| it.is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
     let is_allowed = is_true(builder.get_config_value(&key(ClientConfigKey::AllowHttp)));
     builder = builder.with_allow_http(may_be_plain(endpoint.as_deref(), is_allowed, "AZURE")?);
@@ -187,7 +197,7 @@ fn may_be_plain(
     is_allowed: bool,
     variables: &str,
 ) -> Result<bool, Refusal> {
-    let Some(endpoint) = endpoint else { return Ok(false) };
+    let Some(endpoint) = endpoint else { return Ok(is_allowed) };
     let url = Url::parse(endpoint).map_err(|_| {
         Refusal::new(RefusalKind::Setting, format!("the endpoint of {variables}_* is no URL"))
     })?;
@@ -257,5 +267,6 @@ mod tests {
         assert!(check("ftp://minio", true).is_err());
         assert!(check("minio:9000", true).is_err());
         assert_eq!(may_be_plain(None, false, "AWS"), Ok(false));
+        assert_eq!(may_be_plain(None, true, "AWS"), Ok(true));
     }
 }
