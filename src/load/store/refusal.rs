@@ -138,7 +138,9 @@ const ELSEWHERE: &str = "AuthorizationHeaderMalformed";
 
 /// Finds the store's words in the text of an error. A kind that is known is only made more exact.
 fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
-    let code = between(text, "<Code>", "</Code>").filter(|it| is_word(it));
+    let code = between(text, "<Code>", "</Code>");
+    // Of one of the objects that S3 was asked to remove.
+    let code = code.or_else(|| between(text, "(code: ", ")")).filter(|it| is_word(it));
     let status = between(text, "status code: ", " ").and_then(|it| it.parse::<u16>().ok());
     let lower = text.to_ascii_lowercase();
     let kind = match (code, status) {
@@ -161,6 +163,8 @@ fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
         (Some("AccessDenied" | "AuthorizationFailure" | "AllAccessDisabled"), _) => {
             RefusalKind::Denied
         }
+        // S3 may begin to answer well, and fail then.
+        (Some("InternalError"), None) => RefusalKind::Server,
         (Some("NotImplemented"), _) | (_, Some(501)) => RefusalKind::Unsupported,
         _ => match (known, status) {
             (Some(kind), _) => kind,
@@ -266,6 +270,19 @@ mod tests {
                 around("401", "AuthenticationRequired"),
                 RefusalKind::Unauthenticated,
                 "(401 AuthenticationRequired)",
+            ),
+            (
+                None,
+                "DeleteObjects request failed for key a/b: Access Denied (code: AccessDenied)"
+                    .to_owned(),
+                RefusalKind::Denied,
+                "(AccessDenied)",
+            ),
+            (
+                None,
+                "Error performing PUT request: 200 OK with <Code>InternalError</Code>".to_owned(),
+                RefusalKind::Server,
+                "(InternalError)",
             ),
             (None, around("403", "Forbidden"), RefusalKind::Denied, "(403 Forbidden)"),
             (
