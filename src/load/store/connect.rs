@@ -20,7 +20,7 @@ use object_store::{
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 use url::{Host, Url};
 
 use super::refusal::{Refusal, RefusalKind};
@@ -67,6 +67,27 @@ pub(super) fn wait<T: Send + 'static>(
         let _ = send.send(future.await);
     });
     receive.recv().map_err(|_| Refusal::new(RefusalKind::Other, "the request was given up"))
+}
+
+/// How long an answer that breaks off is asked for again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks again where an answer broke off: the client does so only until it begins. For what may be done twice.
+pub(super) async fn again<T, F: Future<Output = object_store::Result<T>>>(
+    ask: impl Fn() -> F,
+) -> object_store::Result<T> {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Err(err)
+                if Refusal::of(&err).kind == RefusalKind::Dropped
+                    && start.elapsed() < AGAIN_WITHIN =>
+            {
+                tokio::time::sleep(AGAIN_WITHIN / 40).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// The runtime of all stores of the process.
@@ -249,6 +270,8 @@ pub(in crate::load) mod memory {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -268,5 +291,29 @@ mod tests {
         assert!(check("minio:9000", true).is_err());
         assert_eq!(may_be_plain(None, false, "AWS"), Ok(false));
         assert_eq!(may_be_plain(None, true, "AWS"), Ok(true));
+    }
+
+    fn error(text: &'static str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.into() }
+    }
+
+    /// Time goes by as soon as all wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_breaks_off_is_asked_for_again_for_a_while_and_a_refusal_is_not() {
+        for (failures, text, expected) in [
+            (0, "", 1..=1),
+            (3, "connection closed before message completed", 4..=4),
+            (usize::MAX, "connection closed before message completed", 40..=50),
+            (usize::MAX, "Server returned non-2xx status code: 403 Forbidden", 1..=1),
+        ] {
+            let asked = AtomicUsize::new(0);
+            let answer = again(async || {
+                let is_there = asked.fetch_add(1, Ordering::SeqCst) >= failures;
+                is_there.then_some(()).ok_or_else(|| error(text))
+            });
+            assert_eq!(answer.await.is_ok(), failures < usize::MAX, "{text}");
+            let asked = asked.into_inner();
+            assert!(expected.contains(&asked), "{text}: {asked}");
+        }
     }
 }

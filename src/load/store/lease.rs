@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::{
-    connect::wait,
+    connect::{again, wait},
     pulse::{Moment, Pulse},
     refusal::{Refusal, RefusalKind},
 };
@@ -214,13 +214,15 @@ impl Desk {
     /// The lease, its version, and when the store got it.
     async fn get(&self) -> Result<Option<(Lease, UpdateVersion, DateTime<Utc>)>, Refusal> {
         let refused = |err| Refusal::of(&err);
-        let found = match self.store.get(&self.key).await.map_err(refused) {
+        let get = async || {
+            let found = self.store.get(&self.key).await?;
+            Ok((version(&found.meta), found.meta.last_modified, found.bytes().await?))
+        };
+        let (version, renewed, content) = match again(get).await.map_err(refused) {
             Ok(found) => found,
             Err(refusal) if refusal.kind == RefusalKind::NotFound => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
-        let (version, renewed) = (version(&found.meta), found.meta.last_modified);
-        let content = found.bytes().await.map_err(refused)?;
         let lease = serde_json::from_slice(&content).map_err(|_| {
             Refusal::new(RefusalKind::Other, "it is no lease of tracklake's: remove it")
         })?;
