@@ -90,7 +90,15 @@ impl Site {
 
     /// A run after some shell commands.
     fn run(&self, server: &Server, before: &str) -> Ended {
-        let plain = self.workspace.command(&yaml(server), &[]);
+        self.start(&self.workspace.command(&yaml(server), &[]), before)
+    }
+
+    /// Another command about a pipeline after some shell commands.
+    fn command(&self, name: &str, yaml: &str, args: &[&str], before: &str) -> Ended {
+        self.start(&self.workspace.subcommand(name, yaml, args), before)
+    }
+
+    fn start(&self, plain: &Command, before: &str) -> Ended {
         let mut command = Command::new("bash");
         command
             .current_dir(self.workspace.path())
@@ -220,4 +228,65 @@ fn a_dataset_that_may_not_be_written_gets_its_files_once_it_may() {
     assert_eq!(parquet(site.workspace.published()), parquet(before));
     site.set_writable("parquet", true);
     site.check_completes();
+}
+
+#[test]
+fn a_replay_that_meets_a_full_disk_leaves_its_records_in_quarantine() {
+    for (kibibytes, place) in [(0, "/_tracklake/own/lock`"), (16, "/staging/"), (460, "/staging/")]
+    {
+        let site = Site::new();
+        let right = yaml(&site.full).replace("    write:", "    max_rejected: 1000\n    write:");
+        let wrong = right.replace("{ from: id,", "{ from: text,");
+        let ended = site.command("run", &wrong, &[], "");
+        assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+        let before = site.workspace.published();
+
+        let ended = site.command("quarantine", &right, &["--replay"], &at_most(kibibytes));
+
+        check_refused(&ended, place, "File too large (os error 27)");
+        assert_eq!(site.workspace.published(), before, "at {kibibytes} KiB");
+        let ended = site.command("quarantine", &right, &["--replay"], "");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(site.ids(), (0..100).map(Value::from).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn parts_that_become_one_on_a_full_disk_stay_as_they_were() {
+    let site = Site::new();
+    let many = Server::start(|_| Response::json(&records(0..2_500)));
+    let small = yaml(&many).replace("destination: {", "destination: { target_file_mb: 1,");
+    let ended = site.command("run", &small, &[], "");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let second = "csv/own/items/date=2024-07-25/part-1.csv";
+    let before = site.workspace.published();
+    assert!(before.contains_key(second), "{:?}", before.keys());
+
+    for (kibibytes, place) in [(0, "/_tracklake/own/lock`"), (460, "/staging/")] {
+        let ended = site.command("compact", &yaml(&many), &[], &at_most(kibibytes));
+        check_refused(&ended, place, "File too large (os error 27)");
+        assert_eq!(site.workspace.published(), before, "at {kibibytes} KiB");
+    }
+
+    let ended = site.command("compact", &yaml(&many), &[], "");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!site.workspace.files().contains_key(second));
+    assert_eq!(site.ids(), (0..2_500).map(Value::from).collect::<Vec<_>>());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn a_page_that_does_not_fit_leaves_the_one_before_it_and_no_half_of_it() {
+    let site = Site::new();
+    let page = site.workspace.path().join("page.html");
+    let before = "yesterday's";
+    fs::write(&page, before).unwrap();
+    chown(&page, Some(NOBODY), Some(NOBODY)).unwrap_or_default();
+    let args = ["-o", "page.html"];
+
+    let ended = site.command("report", &yaml(&site.full), &args, &at_most(4));
+
+    check_refused(&ended, "page.html.new`", "File too large (os error 27)");
+    assert_eq!(fs::read_to_string(&page).unwrap(), before);
+    assert!(!site.workspace.path().join("page.html.new").exists());
 }

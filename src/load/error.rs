@@ -88,7 +88,7 @@ pub enum WriteError {
     },
     /// An object store does not heed conditions.
     #[error(
-        "`{}` ignores conditions on what is written: two runs at once would not be kept apart there, and one that was paused could overwrite what a later one has published", root.display()
+        "`{}` does not heed conditions on what is written: two runs at once would not be kept apart there, and one that was paused could overwrite what a later one has published", root.display()
     )]
     Unconditional {
         /// The destination.

@@ -24,7 +24,6 @@ use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
@@ -179,10 +178,19 @@ impl Inspection {
         let visible = manifest.files.iter().filter(|it| it.format != ROWS);
         verified.files = visible.count() as u64;
 
+        let known: BTreeSet<&str> = manifest.files.iter().map(|it| it.path.as_str()).collect();
+        let trees = self.trees(stream, &known);
+        let trees: Vec<&str> = trees.iter().map(String::as_str).collect();
+        let sizes = self.store.sizes(&trees)?;
+        let size = |path: &str| match &sizes {
+            Some(sizes) => Ok(sizes.get(path).copied()),
+            None => self.store.size(path),
+        };
+
         let mut problems = Vec::new();
         let mut sound = Vec::new();
         for file in &manifest.files {
-            match self.store.size(&file.path)? {
+            match size(&file.path)? {
                 None => problems.push(problem(&file.path, Damage::Missing, "it is missing")),
                 Some(bytes) if bytes != file.bytes => {
                     let reason = format!("it has {bytes} bytes, {} were published", file.bytes);
@@ -191,7 +199,6 @@ impl Inspection {
                 Some(_) => sound.push(file),
             }
         }
-        let known: BTreeSet<&str> = manifest.files.iter().map(|it| it.path.as_str()).collect();
         let mut extra = self.present(stream, &known)?;
         extra.retain(|it| !known.contains(it.as_str()));
         for path in &extra {
@@ -226,7 +233,7 @@ impl Inspection {
             check.group(group)?;
             Ok(check.found)
         };
-        let found: Vec<Found> = groups.par_iter().map(check).collect::<Result<_, WriteError>>()?;
+        let found = self.store.map_all(&groups, check)?;
         let mut added = BTreeSet::new();
         let mut keyed = Vec::new();
         for found in found {
@@ -241,12 +248,16 @@ impl Inspection {
         Ok(verified)
     }
 
-    /// The files that readers of the stream would take for data, and our own copies of its rows.
-    fn present(&self, stream: &Name, known: &BTreeSet<&str>) -> Result<Vec<String>, WriteError> {
+    /// Where files of the stream are, or would be.
+    fn trees(&self, stream: &Name, known: &BTreeSet<&str>) -> Vec<String> {
         let mut trees = BTreeSet::from(["parquet", "csv", ROWS]);
         trees.extend(known.iter().map(|it| manifest::tree_name(it)));
-        let mut waiting: Vec<String> =
-            trees.iter().map(|it| manifest::tree_path(it, &self.pipeline, stream)).collect();
+        trees.iter().map(|it| manifest::tree_path(it, &self.pipeline, stream)).collect()
+    }
+
+    /// The files that readers of the stream would take for data, and our own copies of its rows.
+    fn present(&self, stream: &Name, known: &BTreeSet<&str>) -> Result<Vec<String>, WriteError> {
+        let mut waiting = self.trees(stream, known);
         let is_data = |name: &str| {
             let ends = [".parquet", ".csv", ".csv.gz", ".csv.zst"];
             name.starts_with("part-") || ends.iter().any(|it| name.ends_with(it))

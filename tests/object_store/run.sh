@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The promises of object stores, against real servers on loopback: moto and s3rver for s3://, azurite for az://.
+# The promises of object stores, against real servers on loopback: moto and s3rver for s3://, azurite for az://,
+# and gcs.py for gs://.
 #
 #   tests/object_store/run.sh BINARY [DIRECTORY]
 #

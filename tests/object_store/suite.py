@@ -24,6 +24,7 @@ import pyarrow.fs
 from botocore.config import Config
 from fsspec.implementations.arrow import ArrowFSWrapper
 
+import gcs
 from proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,7 @@ class Site:
         self.source = self.serve(
             [binary, "simulate", "--issues", "12", "--today", "2024-07-25", "--listen", "127.0.0.1:PORT"]
         )
+        self.gcs = gcs.Gcs("exports")
         self.proxy = Proxy(self.moto)
         self.s3 = self.client(self.moto)
         self.s3.create_bucket(Bucket="exports")
@@ -83,6 +85,7 @@ class Site:
         return f"http://127.0.0.1:{port}"
 
     def close(self):
+        self.gcs.close()
         for process in self.processes:
             process.terminate()
             process.wait()
@@ -140,8 +143,8 @@ class Site:
             assert secret not in said, f"{args} shows `{secret}`:\n{said}"
         return said
 
-    def run(self, output: str, **options) -> str:
-        return self.tracklake("run", "--output", output, **options)
+    def run(self, output: str, *args, **options) -> str:
+        return self.tracklake("run", "--output", output, *args, **options)
 
     def today(self) -> Path:
         """A directory with what a first run writes today."""
@@ -171,9 +174,9 @@ class Site:
         found = self.s3.list_objects_v2(Bucket="exports", Prefix=lock).get("Contents", [])
         return any(it["Key"] == lock for it in found)
 
-    def check_same(self, folder: str, directory: Path, client=None):
+    def check_same(self, folder: str, directory: Path, client=None, stored=None):
         """The readers' files are those of a directory, byte by byte, and nothing else is left."""
-        stored = self.objects(folder, client)
+        stored = stored or self.objects(folder, client)
         data = {name: it for name, it in stored.items() if not name.startswith("_tracklake/")}
         local = {
             str(path.relative_to(directory)): path.read_bytes()
@@ -341,7 +344,7 @@ def a_run_that_waits_for_a_dead_one_can_be_stopped(site: Site):
 
 def a_store_that_ignores_conditions_is_found_out(site: Site):
     said = site.run("s3://exports/s3rver", endpoint=site.s3rver, code=6)
-    assert "ignores conditions on what is written" in said, said
+    assert "does not heed conditions on what is written" in said, said
     assert "single_writer: true" in said, said
     client = site.client(site.s3rver)
     left = [it for it in site.objects("s3rver", client)]
@@ -352,15 +355,36 @@ def a_store_that_ignores_conditions_is_found_out(site: Site):
     site.check_same("s3rver", site.today(), client)
 
 
+def a_store_that_is_far_away_is_asked_for_much_at_once(site: Site):
+    def kind(request):
+        if request.has("x-amz-copy-source"):
+            return "moved"
+        if "/staging/" in request.path:
+            return "staged" if request.method == "PUT" else "read back"
+        return "read" if "part-" in request.path else None
+
+    site.proxy.reset(lambda request: 0.05, kind)
+    site.run("s3://exports/far", endpoint=site.proxy.url)
+    site.tracklake("verify", "--output", "s3://exports/far", endpoint=site.proxy.url)
+    for it in ("staged", "read back", "moved", "read"):
+        assert 8 <= site.proxy.most[it] <= 48, site.proxy.most
+    site.check_same("far", site.today())
+
+
 def failures_that_pass_are_outlasted(site: Site):
     def often(request):
-        match request.number % 11:
+        match request.number % 17:
             case 3:
                 return (503, "SlowDown")
             case 6:
                 return "drop"
             case 9:
                 return (500, "InternalError")
+            case 12:
+                # What a condition was on may have been done.
+                return "lose"
+            case 5:
+                return "cut"
         return None
 
     site.proxy.reset(often)
@@ -373,10 +397,20 @@ def failures_that_stay_are_named_and_leave_the_old_data(site: Site):
     site.run("s3://exports/old")
     before = site.objects("old")
     is_data = lambda request: request.is_change and "/lock" not in request.path
+
+    def undeleted(request) -> str:
+        key = re.search(rb"<Key>.*?</Key>", request.body)[0].decode()
+        why = "<Code>AccessDenied</Code><Message>Access Denied</Message>"
+        return f"<DeleteResult><Error>{key}{why}</Error></DeleteResult>"
+
     cases = [
         (lambda it: (403, "AccessDenied") if it.is_change else None, "the credentials do not allow it (403 AccessDenied)", "allow listing"),
         (lambda it: (403, "AccessDenied") if is_data(it) else None, "the credentials do not allow it (403 AccessDenied)", "allow listing"),
+        (lambda it: (200, undeleted(it)) if it.method == "POST" and "?delete" in it.path else None, "the credentials do not allow it (AccessDenied)", "removing"),
         (lambda it: (403, "RequestTimeTooSkewed"), "clock of this host differs", "clock"),
+        (lambda it: (400, "AuthorizationHeaderMalformed"), "AWS_REGION", "environment variable"),
+        (lambda it: (412, "PreconditionFailed") if it.has("if-match") else None, "does not heed conditions", "single_writer"),
+        (lambda it: (409, "ConditionalRequestConflict") if it.has("if-none-match") else None, "does not heed conditions", "single_writer"),
         (lambda it: (403, "InvalidAccessKeyId"), "credentials are not accepted (403 InvalidAccessKeyId)", "keys"),
         (lambda it: (503, "SlowDown"), "slow down", "later"),
         (lambda it: "drop", "the connection broke", "network"),
@@ -439,6 +473,84 @@ def azure_holds_the_same(site: Site):
     site.tracklake("verify", "--output", "az://exports/main", **env)
 
 
+def google_holds_the_same(site: Site):
+    account, secret = site.gcs.service_account()
+    key = site.work / "account.json"
+    key.write_text(account)
+    env = {"GOOGLE_SERVICE_ACCOUNT": str(key), "GOOGLE_BASE_URL": site.gcs.url}
+    stored = lambda folder: {
+        name.removeprefix(f"{folder}/"): it[0]
+        for name, it in site.gcs.objects.items() if name.startswith(f"{folder}/")
+    }
+    for _ in range(2):
+        assert secret not in site.run("gs://exports/main", "-vvv", **env)
+        site.check_same("main", site.today(), stored=stored("main"))
+    assert site.gcs.refused >= 4, "no condition was tried"
+    site.tracklake("verify", "--output", "gs://exports/main", **env)
+    site.tracklake("status", "--output", "gs://exports/main", **env)
+
+    proxy, left, process = Proxy(site.gcs.url), [400], None
+
+    def kill(request):
+        left[0] -= request.is_change
+        if left[0] == 0:
+            process.send_signal(signal.SIGKILL)
+            return "drop"
+        return None
+
+    proxy.reset(kill)
+    process = site.start("run", "--output", "gs://exports/killed", **env | {"GOOGLE_BASE_URL": proxy.url})
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, process.returncode
+    site.run("gs://exports/killed", **env)
+    site.check_same("killed", site.today(), stored=stored("killed"))
+
+    said = site.run("gs://nobody/x", code=6, **env)
+    assert "no such bucket (404 NoSuchBucket)" in said, said
+    other = gcs.Gcs("exports")
+    said = site.run("gs://exports/x", code=6, **env | {"GOOGLE_BASE_URL": other.url})
+    other.close()
+    assert "credentials are not accepted (401 AuthenticationRequired)" in said, said
+    said = site.run("gs://exports/x", code=6, **env | {"GOOGLE_BASE_URL": "http://store.example.com"})
+    assert "GOOGLE_ALLOW_HTTP" in said, said
+    account, secret = site.gcs.service_account(gcs_base_url="http://store.example.com")
+    key.write_text(account)
+    del env["GOOGLE_BASE_URL"]
+    said = site.run("gs://exports/x", code=6, **env)
+    assert "the endpoint is plain `http:`" in said and secret not in said, said
+
+
+def large_files_come_in_parts(site: Site):
+    source = site.serve(
+        [site.binary, "simulate", "--issues", "3600", "--today", "2024-07-25", "--listen", "127.0.0.1:PORT"]
+    )
+    pipeline = Path(site.pipeline(target_file_mb=64))
+    text = pipeline.read_text()
+    assert "unit: day" in text
+    pipeline.write_text(text.replace("unit: day", "unit: year"))
+    account, _ = site.gcs.service_account()
+    key = site.work / "large.json"
+    key.write_text(account)
+    env = {
+        "GOOGLE_SERVICE_ACCOUNT": str(key), "GOOGLE_BASE_URL": site.gcs.url,
+        "YANDEX_TRACKER_URL": f"{source}/tracker", "pipeline": str(pipeline),
+    }
+    local = site.work / "large"
+    site.run(str(local), **env)
+    largest = max(it.stat().st_size for it in local.rglob("part-*"))
+    assert largest > 9 << 20, largest
+    site.proxy.reset()
+    site.run("s3://exports/large", endpoint=site.proxy.url, **env)
+    assert sum("uploads" in it.path for it in site.proxy.seen) > 0
+    site.check_same("large", local)
+    site.run("gs://exports/large", **env)
+    stored = {name[6:]: it[0] for name, it in site.gcs.objects.items() if name.startswith("large/")}
+    site.check_same("large", local, stored=stored)
+    assert site.gcs.parts > 1 and not site.gcs.uploads
+    open_uploads = site.s3.list_multipart_uploads(Bucket="exports").get("Uploads", [])
+    assert not open_uploads, open_uploads
+
+
 def create_container(endpoint: str, name: str):
     """By a shared-key signature, with nothing but the standard library."""
     import base64
@@ -471,16 +583,20 @@ CHECKS = [
     a_paused_run_does_not_overwrite_what_a_later_one_has_published,
     a_run_that_waits_for_a_dead_one_can_be_stopped,
     a_store_that_ignores_conditions_is_found_out,
+    a_store_that_is_far_away_is_asked_for_much_at_once,
     failures_that_pass_are_outlasted,
     failures_that_stay_are_named_and_leave_the_old_data,
     what_is_not_there_or_not_set_is_named,
     azure_holds_the_same,
+    google_holds_the_same,
+    large_files_come_in_parts,
 ]
 
 
 def versions(tools: Path) -> str:
     of_npm = lambda name: json.loads((tools / f"node_modules/{name}/package.json").read_text())["version"]
     python = [f"{name} {version(name)}" for name in ("moto", "boto3", "pyarrow", "duckdb")]
+    python.append(f"Google Cloud Storage {gcs.VERSION}")
     return ", ".join(python + [f"{name} {of_npm(name)}" for name in ("s3rver", "azurite")])
 
 

@@ -20,7 +20,7 @@ use object_store::{
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 use url::{Host, Url};
 
 use super::refusal::{Refusal, RefusalKind};
@@ -69,6 +69,27 @@ pub(super) fn wait<T: Send + 'static>(
     receive.recv().map_err(|_| Refusal::new(RefusalKind::Other, "the request was given up"))
 }
 
+/// How long an answer that breaks off is asked for again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks again where an answer broke off: the client does so only until it begins. For what may be done twice.
+pub(super) async fn again<T, F: Future<Output = object_store::Result<T>>>(
+    ask: impl Fn() -> F,
+) -> object_store::Result<T> {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Err(err)
+                if Refusal::of(&err).kind == RefusalKind::Dropped
+                    && start.elapsed() < AGAIN_WITHIN =>
+            {
+                tokio::time::sleep(AGAIN_WITHIN / 40).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// The runtime of all stores of the process.
 pub(super) fn runtime() -> Result<&'static Runtime, Refusal> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
@@ -94,13 +115,16 @@ pub(super) fn connect(url: &BucketUrl) -> Result<Clients, Refusal> {
     }
 }
 
+fn is_true(value: Option<String>) -> bool {
+    value.is_some_and(|it| it.eq_ignore_ascii_case("true"))
+}
+
 fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = AmazonS3ConfigKey::Client;
     let mut builder = AmazonS3Builder::from_env()
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
-    let is_true = |it: Option<String>| it.is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let is_allowed = is_true(builder.get_config_value(&key(ClientConfigKey::AllowHttp)));
     builder = builder.with_allow_http(may_be_plain(endpoint.as_deref(), is_allowed, "AWS")?);
@@ -118,11 +142,19 @@ fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
 
 fn google(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = GoogleConfigKey::Client;
-    let builder = GoogleCloudStorageBuilder::from_env()
+    let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
+    let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
+    // This service's builder allows plain HTTP where nobody has said so, and does not tell who did.
+    let is_allowed = is_true(std::env::var("GOOGLE_ALLOW_HTTP").ok());
+    let may_be_plain = may_be_plain(endpoint.as_deref(), is_allowed, "GOOGLE")?;
+    builder = builder.with_config(key(ClientConfigKey::AllowHttp), may_be_plain.to_string());
     let first = built(builder.clone().with_retry(hasty()).build())?;
+    if is_true(builder.get_config_value(&GoogleConfigKey::SkipSignature)) {
+        return Ok(Clients { first, store: built(builder.with_retry(patient()).build())? });
+    }
     let credentials = Arc::clone(first.credentials());
     let provider = Arc::clone(&credentials);
     check(async move { provider.get_credential().await.map(|_| ()) })?;
@@ -136,7 +168,6 @@ fn azure(url: &BucketUrl) -> Result<Clients, Refusal> {
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
-    let is_true = |it: Option<String>| it.is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let endpoint = builder.get_config_value(&AzureConfigKey::Endpoint);
     let is_allowed = is_true(builder.get_config_value(&key(ClientConfigKey::AllowHttp)));
     builder = builder.with_allow_http(may_be_plain(endpoint.as_deref(), is_allowed, "AZURE")?);
@@ -187,7 +218,7 @@ fn may_be_plain(
     is_allowed: bool,
     variables: &str,
 ) -> Result<bool, Refusal> {
-    let Some(endpoint) = endpoint else { return Ok(false) };
+    let Some(endpoint) = endpoint else { return Ok(is_allowed) };
     let url = Url::parse(endpoint).map_err(|_| {
         Refusal::new(RefusalKind::Setting, format!("the endpoint of {variables}_* is no URL"))
     })?;
@@ -239,6 +270,8 @@ pub(in crate::load) mod memory {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -257,5 +290,30 @@ mod tests {
         assert!(check("ftp://minio", true).is_err());
         assert!(check("minio:9000", true).is_err());
         assert_eq!(may_be_plain(None, false, "AWS"), Ok(false));
+        assert_eq!(may_be_plain(None, true, "AWS"), Ok(true));
+    }
+
+    fn error(text: &'static str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.into() }
+    }
+
+    /// Time goes by as soon as all wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_breaks_off_is_asked_for_again_for_a_while_and_a_refusal_is_not() {
+        for (failures, text, expected) in [
+            (0, "", 1..=1),
+            (3, "connection closed before message completed", 4..=4),
+            (usize::MAX, "connection closed before message completed", 40..=50),
+            (usize::MAX, "Server returned non-2xx status code: 403 Forbidden", 1..=1),
+        ] {
+            let asked = AtomicUsize::new(0);
+            let answer = again(async || {
+                let is_there = asked.fetch_add(1, Ordering::SeqCst) >= failures;
+                is_there.then_some(()).ok_or_else(|| error(text))
+            });
+            assert_eq!(answer.await.is_ok(), failures < usize::MAX, "{text}");
+            let asked = asked.into_inner();
+            assert!(expected.contains(&asked), "{text}: {asked}");
+        }
     }
 }

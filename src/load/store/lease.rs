@@ -10,19 +10,13 @@
 //! ```
 //!
 //! No two hosts' clocks are ever compared. How old a renewal is comes from the store: the time of
-//! the lease against that of an object that was written just now. From then on one's own monotonic
-//! clock counts, and a renewal that is seen meanwhile shows that the holder lives.
+//! the lease against that of an object that was written just now. From then on one's own clock
+//! counts, which cannot be set, and a renewal that is seen meanwhile shows that the holder lives.
 //!
 //! The epoch grows by one with each taking. A commit carries its epoch, so that one that was
 //! on its way while its run was paused, and arrives after a later run has looked for such, is void.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::{
@@ -33,7 +27,8 @@ use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::{
-    connect::{runtime, wait},
+    connect::{again, wait},
+    pulse::{Moment, Pulse},
     refusal::{Refusal, RefusalKind},
 };
 
@@ -52,48 +47,6 @@ struct Lease {
     nonce: String,
     /// Counts renewals, so that each is another content.
     beat: u64,
-}
-
-/// When a lease was last renewed, by the monotonic clock of this process.
-#[derive(Debug)]
-pub(super) struct Pulse {
-    renewed: Mutex<Instant>,
-    length: Duration,
-    is_lost: AtomicBool,
-}
-
-impl Pulse {
-    fn new(renewed: Instant, length: Duration) -> Self {
-        Self { renewed: Mutex::new(renewed), length, is_lost: AtomicBool::new(false) }
-    }
-
-    fn age(&self) -> Duration {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-
-    fn beat(&self, at: Instant) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-
-    /// Whether nobody else can have the lease yet.
-    pub(super) fn is_sure(&self) -> bool {
-        !self.is_lost.load(Ordering::SeqCst) && self.age() < self.length * 2 / 3
-    }
-
-    /// Ends when what is under way has to be given up.
-    pub(super) async fn lost(&self) {
-        let last = self.length * 5 / 6;
-        while !self.is_lost.load(Ordering::SeqCst) {
-            let Some(left) = last.checked_sub(self.age()) else { return };
-            tokio::time::sleep(left.min(self.length / 8) + Duration::from_millis(1)).await;
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn grow_old(&self, by: Duration) {
-        let mut renewed = self.renewed.lock().unwrap();
-        *renewed = renewed.checked_sub(by).unwrap();
-    }
 }
 
 /// Where a lease is, and how it is written.
@@ -131,6 +84,9 @@ pub(in crate::load) struct Keeper {
     held: Arc<Held>,
     heart: Option<AbortHandle>,
 }
+
+/// How often a lease that seems to be free may be refused.
+const REFUSED: u32 = 8;
 
 /// What came of trying to take a lease.
 #[derive(Debug)]
@@ -171,22 +127,46 @@ fn length_of(lease: &Lease) -> Duration {
 }
 
 impl Desk {
-    /// Finds out whether the store heeds conditions, with an object of its own at `key`.
+    /// Finds out whether the store heeds conditions, with an object of its own at `key`: refuses what does
+    /// not hold, and does what does.
     pub(super) async fn heeds_conditions(&self, key: &Path) -> Result<bool, Refusal> {
-        let created = match self.ask(key, "1", PutMode::Create).await? {
-            Answer::Done(version) => version,
-            // An answer that got lost, and was asked for again.
-            Answer::Refused => version(&self.store.head(key).await.map_err(|it| Refusal::of(&it))?),
-            Answer::Unsupported => return Ok(false),
-        };
-        let again = self.ask(key, "1", PutMode::Create).await?;
-        let other = self.ask(key, "2", PutMode::Overwrite).await?;
-        let stale = match other {
-            Answer::Done(_) => self.ask(key, "3", PutMode::Update(created)).await?,
-            other => other,
-        };
+        let heeds = self.try_conditions(key).await;
         remove(&*self.store, key).await?;
-        Ok(matches!((again, stale), (Answer::Refused, Answer::Refused)))
+        heeds
+    }
+
+    async fn try_conditions(&self, key: &Path) -> Result<bool, Refusal> {
+        let Some(old) = self.put_here(key, "1", PutMode::Create).await? else { return Ok(false) };
+        let again = self.ask(key, "1", PutMode::Create).await?;
+        let new = self.put_here(key, "2", PutMode::Overwrite).await?;
+        let Some(new) = new else { return Ok(false) };
+        let stale = self.ask(key, "3", PutMode::Update(old)).await?;
+        let fresh = self.put_here(key, "4", PutMode::Update(new)).await?;
+        let are_refused = matches!((again, stale), (Answer::Refused, Answer::Refused));
+        Ok(are_refused && fresh.is_some())
+    }
+
+    /// The version of what was put, or `None` where it was refused.
+    async fn put_here(
+        &self,
+        key: &Path,
+        body: &str,
+        mode: PutMode,
+    ) -> Result<Option<UpdateVersion>, Refusal> {
+        match self.ask(key, body, mode).await? {
+            Answer::Done(version) => return Ok(Some(version)),
+            Answer::Unsupported => return Ok(None),
+            Answer::Refused => {}
+        }
+        // An answer that got lost was asked for again, and ours is there.
+        let refused = |err| Refusal::of(&err);
+        let found = match self.store.get(key).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(refused)?,
+        };
+        let version = version(&found.meta);
+        let content = found.bytes().await.map_err(refused)?;
+        Ok((content == body.as_bytes()).then_some(version))
     }
 
     async fn ask(&self, key: &Path, body: &str, mode: PutMode) -> Result<Answer, Refusal> {
@@ -234,13 +214,15 @@ impl Desk {
     /// The lease, its version, and when the store got it.
     async fn get(&self) -> Result<Option<(Lease, UpdateVersion, DateTime<Utc>)>, Refusal> {
         let refused = |err| Refusal::of(&err);
-        let found = match self.store.get(&self.key).await.map_err(refused) {
+        let get = async || {
+            let found = self.store.get(&self.key).await?;
+            Ok((version(&found.meta), found.meta.last_modified, found.bytes().await?))
+        };
+        let (version, renewed, content) = match again(get).await.map_err(refused) {
             Ok(found) => found,
             Err(refusal) if refusal.kind == RefusalKind::NotFound => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
-        let (version, renewed) = (version(&found.meta), found.meta.last_modified);
-        let content = found.bytes().await.map_err(refused)?;
         let lease = serde_json::from_slice(&content).map_err(|_| {
             Refusal::new(RefusalKind::Other, "it is no lease of tracklake's: remove it")
         })?;
@@ -259,9 +241,10 @@ impl Desk {
 
     /// Takes the lease. Where another run has it, waits until that is seen to live, or to be dead.
     pub(super) async fn take(self, holder: &str, probe: &Path) -> Result<Taking, Refusal> {
-        let mut first: Option<(String, u64, Instant, Duration)> = None;
+        let mut first: Option<(String, u64, Moment, Duration)> = None;
+        let mut refused = 0;
         loop {
-            let started = Instant::now();
+            let started = Moment::now();
             let found = self.get().await?;
             let mode = match &found {
                 None => PutMode::Create,
@@ -311,12 +294,18 @@ impl Desk {
             let version = match self.put(&lease, mode).await? {
                 Ok(version) => version,
                 // Another one was quicker, or an answer got lost and ours is there.
-                Err(_) => match self.get().await? {
+                Err(refusal) => match self.get().await? {
                     Some((found, version, _)) if found.nonce == lease.nonce => version,
                     Some((found, _, renewed)) if found.holder.is_some() => {
                         return Ok(Taking::Refused(described(&found, renewed)));
                     }
-                    Some(_) | None => continue,
+                    // Whoever was quicker has let go of it again, which does not go on for ever.
+                    Some(_) | None if refused < REFUSED => {
+                        refused += 1;
+                        tokio::time::sleep(self.length / 60).await;
+                        continue;
+                    }
+                    Some(_) | None => return Err(refusal),
                 },
             };
             let held = Arc::new(Held {
@@ -326,7 +315,7 @@ impl Desk {
                 state: tokio::sync::Mutex::new(State { lease, version }),
                 desk: self,
             });
-            let heart = runtime()?.spawn(keep(Arc::clone(&held))).abort_handle();
+            let heart = tokio::spawn(keep(Arc::clone(&held))).abort_handle();
             return Ok(Taking::Taken(Keeper { held, heart: Some(heart) }));
         }
     }
@@ -392,7 +381,7 @@ impl Held {
         let within = self.desk.length / 6;
         // Twice, because the answer to the last renewal may have got lost.
         for _ in 0..2 {
-            let started = Instant::now();
+            let started = Moment::now();
             let put = self.desk.put(&lease, PutMode::Update(state.version.clone()));
             let Ok(put) = tokio::time::timeout(within, put).await else {
                 return Err(Refusal::plain(RefusalKind::Dropped));
@@ -411,7 +400,7 @@ impl Held {
                 },
             }
         }
-        self.pulse.is_lost.store(true, Ordering::SeqCst);
+        self.pulse.lose();
         Err(Refusal::plain(RefusalKind::LeaseLost))
     }
 
@@ -421,7 +410,7 @@ impl Held {
         match self.desk.get().await? {
             Some((found, ..)) if found.nonce == state.lease.nonce => Ok(()),
             Some(_) | None => {
-                self.pulse.is_lost.store(true, Ordering::SeqCst);
+                self.pulse.lose();
                 Err(Refusal::plain(RefusalKind::LeaseLost))
             }
         }
@@ -445,7 +434,7 @@ impl Drop for Keeper {
         if let Some(heart) = self.heart.take() {
             heart.abort();
         }
-        if self.held.pulse.is_lost.load(Ordering::SeqCst) {
+        if self.held.pulse.is_lost() {
             return;
         }
         let held = Arc::clone(&self.held);
@@ -458,122 +447,4 @@ impl Drop for Keeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use object_store::memory::InMemory;
-
-    use super::*;
-
-    fn desk(store: &Arc<InMemory>, length: Duration) -> Desk {
-        Desk {
-            store: Arc::clone(store) as _,
-            first: Arc::clone(store) as _,
-            key: Path::from("lock"),
-            length,
-            is_conditional: true,
-        }
-    }
-
-    fn take(store: &Arc<InMemory>, holder: &'static str, length: Duration) -> Taking {
-        let desk = desk(store, length);
-        wait(async move { desk.take(holder, &Path::from("probe")).await }).unwrap().unwrap()
-    }
-
-    const LONG: Duration = Duration::from_hours(1);
-
-    #[test]
-    fn a_lease_that_is_not_renewed_for_its_length_is_dead_and_one_that_is_renewed_is_alive() {
-        let seconds = Duration::from_secs;
-        for (is_renewed, left, waited, verdict) in [
-            (false, seconds(60), seconds(0), Verdict::Unknown),
-            (false, seconds(60), seconds(59), Verdict::Unknown),
-            (false, seconds(60), seconds(60), Verdict::Dead),
-            (false, seconds(0), seconds(0), Verdict::Dead),
-            (true, seconds(60), seconds(1), Verdict::Alive),
-            (true, seconds(0), seconds(0), Verdict::Alive),
-        ] {
-            assert_eq!(judge(is_renewed, left, waited), verdict);
-        }
-    }
-
-    #[test]
-    fn what_a_lease_has_left_is_counted_by_the_clock_of_the_store_and_never_too_short() {
-        let at = |seconds: i64| DateTime::from_timestamp(1_000_000 + seconds, 0).unwrap();
-        for (age, expected) in [(0, 60), (1, 60), (2, 59), (60, 1), (61, 0), (9_999, 0), (-5, 60)] {
-            let left = left(at(0), at(age), Duration::from_mins(1));
-            assert_eq!(left, Duration::from_secs(expected), "{age}");
-        }
-    }
-
-    #[test]
-    fn a_lease_is_held_by_one_and_its_epoch_grows() {
-        let store = Arc::new(InMemory::new());
-        let Taking::Taken(first) = take(&store, "run r1", LONG) else { panic!("it is free") };
-        assert_eq!(first.held().epoch, 1);
-        drop(first);
-        let Taking::Taken(second) = take(&store, "run r2", LONG) else { panic!("it is free") };
-        assert_eq!((second.held().epoch, second.held().recovered), (2, 0));
-        let held = Arc::clone(second.held());
-        wait(async move { held.recovered().await }).unwrap().unwrap();
-        drop(second);
-        let Taking::Taken(third) = take(&store, "run r3", LONG) else { panic!("it is free") };
-        assert_eq!((third.held().epoch, third.held().recovered), (3, 2));
-    }
-
-    #[test]
-    fn a_run_that_lives_is_named_and_one_that_died_is_followed() {
-        let store = Arc::new(InMemory::new());
-        // The second is told once it has seen the first renew.
-        let length = Duration::from_secs(2);
-        let Taking::Taken(first) = take(&store, "run r1 (pid 1 on a)", length) else {
-            panic!("it is free")
-        };
-        let Taking::Refused(holder) = take(&store, "run r2", length) else { panic!("it is held") };
-        assert!(holder.starts_with("run r1 (pid 1 on a), whose lease ends at "), "{holder}");
-
-        // A process that is killed neither renews nor lets go.
-        first.heart.as_ref().unwrap().abort();
-        first.held.pulse.is_lost.store(true, Ordering::SeqCst);
-        drop(first);
-        let Taking::Taken(third) = take(&store, "run r3", length) else { panic!("it is dead") };
-        assert_eq!(third.held().epoch, 2);
-    }
-
-    #[test]
-    fn a_holder_that_was_paused_is_not_sure_any_more_and_finds_out_that_another_has_it() {
-        let store = Arc::new(InMemory::new());
-        let Taking::Taken(paused) = take(&store, "run r1", LONG) else { panic!("it is free") };
-        assert!(paused.held().pulse.is_sure());
-        paused.held().pulse.grow_old(LONG * 2 / 3);
-        assert!(!paused.held().pulse.is_sure());
-
-        // Another one takes it, as it would after the whole length.
-        let key = Path::from("lock");
-        let other = Lease {
-            holder: Some("run r2".to_owned()),
-            epoch: 2,
-            recovered: 2,
-            seconds: 60.0,
-            nonce: "other".to_owned(),
-            beat: 0,
-        };
-        let text = serde_json::to_string(&other).unwrap();
-        let there = Arc::clone(&store);
-        let at = key.clone();
-        wait(async move { there.put(&at, PutPayload::from(text)).await }).unwrap().unwrap();
-        let held = Arc::clone(paused.held());
-        let refusal = wait(async move { held.check().await }).unwrap().unwrap_err();
-        assert_eq!(refusal.kind, RefusalKind::LeaseLost);
-        drop(paused);
-
-        let left = wait(async move { store.get(&key).await.unwrap().bytes().await }).unwrap();
-        assert_eq!(serde_json::from_slice::<Lease>(&left.unwrap()).unwrap(), other);
-    }
-
-    #[test]
-    fn a_store_in_memory_heeds_conditions() {
-        let store = Arc::new(InMemory::new());
-        let desk = desk(&store, LONG);
-        let heeds = wait(async move { desk.heeds_conditions(&Path::from("probe")).await });
-        assert_eq!(heeds.unwrap(), Ok(true));
-    }
-}
+mod tests;

@@ -108,7 +108,11 @@ impl Local {
         self.create_parents(&absolute)?;
         self.change(&absolute)?;
         // What a crash left behind has no reader, so here it may be truncated.
-        fs::write(&absolute, content).map_err(io_error("write", &absolute))?;
+        if let Err(source) = fs::write(&absolute, content) {
+            // Half a file is of use to nobody, least of all on a full disk.
+            let _ = fs::remove_file(&absolute);
+            return Err(io_error("write", &absolute)(source));
+        }
         self.sync(&temporary)?;
         self.rename(&temporary, path)?;
         self.sync_parents(path)

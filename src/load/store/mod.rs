@@ -15,7 +15,9 @@ mod local;
 mod log;
 mod object;
 mod outside;
+mod pulse;
 mod refusal;
+mod sending;
 mod staging;
 mod stored;
 mod upload;
@@ -144,7 +146,7 @@ impl Store {
     }
 
     /// Creates a file to be staged, and the directories above it. An object is there once it is
-    /// [finished](StagingFile::finish).
+    /// [finished](StagingFile::finish) and [synced](Self::sync).
     pub(super) fn create(&self, path: &str) -> Result<StagingFile, WriteError> {
         match &self.place {
             Place::Local(local) => local.create(path),
@@ -180,7 +182,7 @@ impl Store {
     pub(super) fn remove_log(&self, path: &str) -> Result<(), WriteError> {
         match &self.place {
             Place::Local(local) => local.remove(path),
-            Place::Object(object) => object.remove_all(path),
+            Place::Object(object) => object.remove_log(path),
         }
     }
 
@@ -320,11 +322,29 @@ impl Store {
         }
     }
 
-    /// Makes the content of a file survive a loss of power. An object does, once it is there.
+    /// What comes of each, in their order, as [`for_all`](Self::for_all) does it.
+    pub(super) fn map_all<T: Sync, U: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> Result<U, WriteError> + Send + Sync,
+    ) -> Result<Vec<U>, WriteError> {
+        let done = Mutex::new(BTreeMap::new());
+        let places: Vec<usize> = (0..items.len()).collect();
+        self.for_all(&places, |&at| {
+            let one = work(&items[at])?;
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(at, one);
+            Ok(())
+        })?;
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(done.into_values().collect())
+    }
+
+    /// Makes the content of a file survive a loss of power. An object that was
+    /// [finished](StagingFile::finish) does, once it is there: waits for that.
     pub(super) fn sync(&self, path: &str) -> Result<(), WriteError> {
         match &self.place {
             Place::Local(local) => local.sync(path),
-            Place::Object(_) => Ok(()),
+            Place::Object(object) => object.sync(path),
         }
     }
 
@@ -381,7 +401,9 @@ impl Store {
     pub(super) fn remove_all(&self, path: &str) -> Result<(), WriteError> {
         match &self.place {
             Place::Local(local) => local.remove_all(path),
-            Place::Object(object) => object.remove_all(path),
+            Place::Object(object) => {
+                each(object.width, &object.all_below(path)?, &|it| object.remove(it))
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 use std::{
     fs::File,
     future::Future,
-    io::{Seek as _, Write as _},
+    io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,10 +24,11 @@ use object_store::{
 use super::Fuse;
 use super::{
     Entry, EntryKind, TemporaryFile,
-    connect::{self, Clients, wait},
+    connect::{self, Clients, again, wait},
     io_error,
     lease::{Desk, Held, Keeper, Taking, nonce},
     refusal::{Refusal, RefusalKind},
+    sending::Sending,
 };
 use crate::{
     load::WriteError,
@@ -48,6 +49,7 @@ pub(super) struct Object {
     knows_ends: bool,
     /// Requests at a time.
     pub(super) width: usize,
+    sending: Sending,
     #[cfg(test)]
     pub(super) fuse: Fuse,
 }
@@ -68,6 +70,7 @@ impl Object {
             held: Mutex::default(),
             knows_ends: url.service != Service::Azure,
             width: if is_remote(url) { 16 } else { 1 },
+            sending: Sending::default(),
             #[cfg(test)]
             fuse: Fuse::default(),
         };
@@ -161,16 +164,39 @@ impl Object {
         &self,
         future: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> Result<T, Refusal> {
+        wait(self.guard(future))?
+    }
+
+    fn guard<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Refusal>> + Send + 'static {
         let held = self.held();
-        let done = async move {
+        async move {
             let Some(held) = held else { return future.await.map_err(|err| Refusal::of(&err)) };
             tokio::select! {
                 biased;
                 () = held.pulse.lost() => Err(Refusal::plain(RefusalKind::LeaseLost)),
                 done = future => done.map_err(|err| Refusal::of(&err)),
             }
-        };
-        wait(done)?
+        }
+    }
+
+    /// Puts an object that nothing counts on before it is [synced](Self::sync).
+    pub(super) fn put_soon(&self, path: &str, key: Key, content: Vec<u8>) -> Result<(), Refusal> {
+        let (store, bytes) = (Arc::clone(&self.store), content.len());
+        let put = async move { store.put(&key, PutPayload::from(content)).await.map(|_| ()) };
+        // A test's store has one change after the other.
+        if self.width == 1 {
+            self.guarded(put)
+        } else {
+            self.sending.send(path, bytes, self.guard(put))
+        }
+    }
+
+    /// Waits until an object that was written is there.
+    pub(super) fn sync(&self, path: &str) -> Result<(), WriteError> {
+        self.sending.arrived(path).map_err(self.error("write", path))
     }
 
     fn held(&self) -> Option<Arc<Held>> {
@@ -224,8 +250,11 @@ impl Object {
 
     pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, WriteError> {
         let (store, key) = (Arc::clone(&self.store), self.key(path)?);
-        let get = async move { store.get(&key).await?.bytes().await };
-        Ok(self.find("read", path, get)?.map(|it| it.to_vec()))
+        let get = move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move { store.get(&key).await?.bytes().await }
+        };
+        Ok(self.find("read", path, again(get))?.map(|it| it.to_vec()))
     }
 
     /// A part of an object.
@@ -237,7 +266,11 @@ impl Object {
         let key =
             self.key(path).map_err(|err| Refusal::new(RefusalKind::Other, err.to_string()))?;
         let store = Arc::clone(&self.store);
-        wait(async move { store.get_range(&key, range).await })?.map_err(|err| Refusal::of(&err))
+        let get = move || {
+            let (store, key, range) = (Arc::clone(&store), key.clone(), range.clone());
+            async move { store.get_range(&key, range).await }
+        };
+        wait(again(get))?.map_err(|err| Refusal::of(&err))
     }
 
     /// The size of an object and its last bytes, at most `length`; nothing where there is none.
@@ -248,41 +281,41 @@ impl Object {
     ) -> Result<Option<(u64, bytes::Bytes)>, WriteError> {
         let (store, key) = (Arc::clone(&self.store), self.key(path)?);
         let knows_ends = self.knows_ends;
-        let tail = async move {
-            if knows_ends {
-                let options = GetOptions::new().with_range(Some(GetRange::Suffix(length)));
-                let found = store.get_opts(&key, options).await?;
-                let size = found.meta.size;
-                return Ok((size, found.bytes().await?));
+        let tail = move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move {
+                if knows_ends {
+                    let options = GetOptions::new().with_range(Some(GetRange::Suffix(length)));
+                    let found = store.get_opts(&key, options).await?;
+                    let size = found.meta.size;
+                    return Ok((size, found.bytes().await?));
+                }
+                let size = store.head(&key).await?.size;
+                let range = size.saturating_sub(length)..size;
+                Ok((size, store.get_range(&key, range).await?))
             }
-            let size = store.head(&key).await?.size;
-            let range = size.saturating_sub(length)..size;
-            Ok((size, store.get_range(&key, range).await?))
         };
-        self.find("read", path, tail)
+        self.find("read", path, again(tail))
     }
 
     /// Objects one after the other, in a file of the host's own that goes when it is closed.
     pub(super) fn download(&self, paths: &[String]) -> Result<File, WriteError> {
-        let mut file = self.temporary()?.file;
+        let TemporaryFile { directory, mut file } = self.temporary()?;
+        let failed = |source| io_error("write a temporary file in", &directory)(source);
         for path in paths {
             let (store, key) = (Arc::clone(&self.store), self.key(path)?);
-            let directory = std::env::temp_dir();
-            let copy = async move {
-                let mut pieces =
-                    store.get(&key).await.map_err(|it| Refusal::of(&it))?.into_stream();
-                while let Some(piece) = pieces.next().await {
-                    let piece = piece.map_err(|err| Refusal::of(&err))?;
-                    if let Err(source) = file.write_all(&piece) {
-                        return Ok(Err(io_error("write a temporary file in", &directory)(source)));
-                    }
-                }
-                Ok(Ok(file))
+            let start = file.stream_position().map_err(failed)?;
+            let file = Arc::new(file.try_clone().map_err(failed)?);
+            let copy = move || {
+                let (store, key, file) = (Arc::clone(&store), key.clone(), Arc::clone(&file));
+                async move { copy(&*store, &key, &file, start).await }
             };
-            let copied = wait(copy).and_then(|it| it).map_err(self.error("read", path))?;
-            file = copied?;
+            let copied = wait(again(copy))
+                .and_then(|it| it.map_err(|err| Refusal::of(&err)))
+                .map_err(self.error("read", path))?;
+            copied.map_err(failed)?;
         }
-        file.rewind().map_err(io_error("read a temporary file in", &std::env::temp_dir()))?;
+        file.rewind().map_err(failed)?;
         Ok(file)
     }
 
@@ -306,7 +339,11 @@ impl Object {
         let prefix =
             Key::parse(prefix).map_err(|err| Refusal::new(RefusalKind::Other, err.to_string()))?;
         let store = Arc::clone(store);
-        let listed = wait(async move { store.list_with_delimiter(Some(&prefix)).await })?;
+        let list = move || {
+            let (store, prefix) = (Arc::clone(&store), prefix.clone());
+            async move { store.list_with_delimiter(Some(&prefix)).await }
+        };
+        let listed = wait(again(list))?;
         let listed = listed.map_err(|err| Refusal::of(&err))?;
         let entry = |key: &Key, kind| Some(Entry { name: key.filename()?.to_owned(), kind });
         let directories = listed.common_prefixes.iter();
@@ -323,8 +360,11 @@ impl Object {
     pub(super) fn below(&self, path: &str) -> Result<Vec<(String, u64)>, WriteError> {
         let (store, key) = (Arc::clone(&self.store), self.key(path)?);
         let start = key.as_ref().len() + 1;
-        let list = async move { store.list(Some(&key)).try_collect::<Vec<_>>().await };
-        let found = self.find("list", path, list)?.unwrap_or_default();
+        let list = move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move { store.list(Some(&key)).try_collect::<Vec<_>>().await }
+        };
+        let found = self.find("list", path, again(list))?.unwrap_or_default();
         let mut below: Vec<(String, u64)> = found
             .iter()
             .filter_map(|it| Some((it.location.as_ref().get(start..)?.to_owned(), it.size)))
@@ -335,32 +375,39 @@ impl Object {
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), WriteError> {
         let (store, source, target) = (Arc::clone(&self.store), self.key(from)?, self.key(to)?);
-        let copy = async move { store.copy(&source, &target).await };
-        self.change("move an object to", to, copy)?;
+        let copy = move || {
+            let (store, source, target) = (Arc::clone(&store), source.clone(), target.clone());
+            async move { store.copy(&source, &target).await }
+        };
+        self.change("move an object to", to, again(copy))?;
         self.remove(from)
     }
 
     pub(super) fn remove(&self, path: &str) -> Result<(), WriteError> {
-        self.remove_each(vec![path.to_owned()])
-    }
-
-    pub(super) fn remove_all(&self, path: &str) -> Result<(), WriteError> {
-        let below = self.below(path)?;
-        // In order, and the first ones last: what is left after an end in between is a beginning.
-        self.remove_each(below.iter().rev().map(|it| format!("{path}/{}", it.0)).collect())
-    }
-
-    fn remove_each(&self, paths: Vec<String>) -> Result<(), WriteError> {
-        for path in paths {
-            let (store, key) = (Arc::clone(&self.store), self.key(&path)?);
-            self.change("remove", &path, async move {
+        self.sending.settle(path);
+        let (store, key) = (Arc::clone(&self.store), self.key(path)?);
+        let delete = move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move {
                 match store.delete(&key).await {
                     Err(object_store::Error::NotFound { .. }) => Ok(()),
                     other => other,
                 }
-            })?;
-        }
-        Ok(())
+            }
+        };
+        self.change("remove", path, again(delete))
+    }
+
+    /// Removes a log.
+    pub(super) fn remove_log(&self, path: &str) -> Result<(), WriteError> {
+        // The first ones last: what is left after an end in between is a beginning.
+        self.all_below(path)?.iter().rev().try_for_each(|it| self.remove(it))
+    }
+
+    /// The objects below a path, and what is on its way there.
+    pub(super) fn all_below(&self, path: &str) -> Result<Vec<String>, WriteError> {
+        self.sending.settle(path);
+        Ok(self.below(path)?.iter().map(|it| format!("{path}/{}", it.0)).collect())
     }
 
     fn desk(&self, path: &str, is_conditional: bool) -> Result<Desk, WriteError> {
@@ -387,7 +434,8 @@ impl Object {
         let asked = desk.clone();
         let at = key.clone();
         let heeds = wait(async move { asked.heeds_conditions(&at).await });
-        desk.is_conditional = heeds.and_then(|it| it).map_err(self.error("write", &probe))?;
+        desk.is_conditional =
+            heeds.and_then(|it| it).map_err(self.error("try conditions at", &probe))?;
         if !desk.is_conditional && !self.lease.single_writer {
             return Err(WriteError::Unconditional { root: PathBuf::from(&self.root) });
         }
@@ -428,6 +476,22 @@ impl Object {
         let written = wait(async move { held.recovered().await });
         written.and_then(|it| it).map_err(self.error("renew the lease in", path))
     }
+}
+
+/// Writes an object behind the first bytes of a file.
+async fn copy(
+    store: &dyn ObjectStore,
+    key: &Key,
+    mut file: &File,
+    start: u64,
+) -> object_store::Result<io::Result<()>> {
+    let mut pieces = store.get(key).await?.into_stream();
+    let emptied = file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start)));
+    let mut written = emptied.map(|_| ());
+    while let (Ok(()), Some(piece)) = (&written, pieces.next().await) {
+        written = file.write_all(&piece?);
+    }
+    Ok(written)
 }
 
 /// Whether a request waits for a network; a test's store has one change after the other.

@@ -133,14 +133,20 @@ impl fmt::Display for Refusal {
 
 impl StdError for Refusal {}
 
+/// What S3 answers to a signature for another region.
+const ELSEWHERE: &str = "AuthorizationHeaderMalformed";
+
 /// Finds the store's words in the text of an error. A kind that is known is only made more exact.
 fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
-    let code = between(text, "<Code>", "</Code>").filter(|it| is_word(it));
+    let code = between(text, "<Code>", "</Code>");
+    // Of one of the objects that S3 was asked to remove.
+    let code = code.or_else(|| between(text, "(code: ", ")")).filter(|it| is_word(it));
     let status = between(text, "status code: ", " ").and_then(|it| it.parse::<u16>().ok());
     let lower = text.to_ascii_lowercase();
     let kind = match (code, status) {
         (Some("NoSuchBucket" | "ContainerNotFound"), _) => RefusalKind::NoBucket,
         (Some("RequestTimeTooSkewed"), _) => RefusalKind::ClockSkew,
+        (Some(ELSEWHERE), _) => RefusalKind::Setting,
         (Some("SlowDown" | "ServerBusy" | "Throttling"), _) | (None, Some(429)) => {
             RefusalKind::SlowDown
         }
@@ -157,11 +163,16 @@ fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
         (Some("AccessDenied" | "AuthorizationFailure" | "AllAccessDisabled"), _) => {
             RefusalKind::Denied
         }
+        // S3 may begin to answer well, and fail then.
+        (Some("InternalError"), None) => RefusalKind::Server,
         (Some("NotImplemented"), _) | (_, Some(501)) => RefusalKind::Unsupported,
         _ => match (known, status) {
             (Some(kind), _) => kind,
+            (None, Some(401)) => RefusalKind::Unauthenticated,
+            (None, Some(403)) => RefusalKind::Denied,
             (None, Some(503)) => RefusalKind::SlowDown,
             (None, Some(500..)) => RefusalKind::Server,
+            (None, None) if lower.contains("scheme is not allowed") => RefusalKind::Setting,
             (None, None) if is_unreachable(&lower) => RefusalKind::Unreachable,
             (None, None)
                 if ["timed out", "timeout", "connection", "incomplete", "sending request"]
@@ -174,9 +185,15 @@ fn read(known: Option<RefusalKind>, text: &str) -> Refusal {
         },
     };
     let detail = match (status, code) {
+        (Some(status), Some(ELSEWHERE)) => {
+            Some(format!("{status} {ELSEWHERE}: AWS_REGION has to name the bucket's region"))
+        }
         (Some(status), Some(code)) => Some(format!("{status} {code}")),
         (Some(status), None) => Some(status.to_string()),
         (None, Some(code)) => Some(code.to_owned()),
+        (None, None) if lower.contains("scheme is not allowed") => {
+            Some("the endpoint is plain `http:`, so that all would go in the clear".to_owned())
+        }
         (None, None) if lower.contains("redirect without location") => {
             Some("the bucket is in another region, which AWS_REGION has to name".to_owned())
         }
@@ -247,6 +264,32 @@ mod tests {
                 around("403", "InvalidAccessKeyId"),
                 RefusalKind::Unauthenticated,
                 "(403 InvalidAccessKeyId)",
+            ),
+            (
+                None,
+                around("401", "AuthenticationRequired"),
+                RefusalKind::Unauthenticated,
+                "(401 AuthenticationRequired)",
+            ),
+            (
+                None,
+                "DeleteObjects request failed for key a/b: Access Denied (code: AccessDenied)"
+                    .to_owned(),
+                RefusalKind::Denied,
+                "(AccessDenied)",
+            ),
+            (
+                None,
+                "Error performing PUT request: 200 OK with <Code>InternalError</Code>".to_owned(),
+                RefusalKind::Server,
+                "(InternalError)",
+            ),
+            (None, around("403", "Forbidden"), RefusalKind::Denied, "(403 Forbidden)"),
+            (
+                None,
+                around("400", "AuthorizationHeaderMalformed"),
+                RefusalKind::Setting,
+                "AuthorizationHeaderMalformed: AWS_REGION has to name",
             ),
             (
                 Some(RefusalKind::Denied),

@@ -62,7 +62,8 @@ impl StagingFile {
         io_error("write", &self.absolute)
     }
 
-    /// Hands all of it to the system; an object is there from now on. Nothing may be written any more.
+    /// Hands all of it to the system; an object is there once it is [synced](super::Store::sync). Nothing
+    /// may be written any more.
     pub(in crate::load) fn finish(&mut self) -> Result<(), WriteError> {
         match &mut self.sink {
             Sink::File(file) => file.flush().map_err(io_error("write", &self.absolute)),

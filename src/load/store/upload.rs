@@ -1,7 +1,7 @@
 //! A new object, written piece by piece.
 //!
 //! ```text
-//! up to 8 MiB     one put when it is finished
+//! up to 8 MiB     one put when it is finished, which is waited for by whoever counts on it
 //! more            a multipart upload: while one part is sent, the next one fills
 //! ```
 //!
@@ -78,7 +78,7 @@ impl Upload {
         sent.map_err(|err| Refusal::of(&err))
     }
 
-    /// Makes the object visible.
+    /// Makes the object visible; a small one is on its way from here on.
     pub(super) fn finish(&mut self) -> Result<(), WriteError> {
         self.object.may_change("write", &self.path)?;
         self.complete().map_err(self.object.error("write", &self.path))
@@ -86,9 +86,8 @@ impl Upload {
 
     fn complete(&mut self) -> Result<(), Refusal> {
         if self.parts.is_none() {
-            let (store, key) = (Arc::clone(&self.object.store), self.key.clone());
-            let payload = PutPayload::from(std::mem::take(&mut self.buffer));
-            return self.object.guarded(async move { store.put(&key, payload).await.map(|_| ()) });
+            let content = std::mem::take(&mut self.buffer);
+            return self.object.put_soon(&self.path, self.key.clone(), content);
         }
         if !self.buffer.is_empty() {
             self.send_part()?;
