@@ -262,7 +262,7 @@ fn what_is_proposed_as_a_comment_passes_check_too() {
     }
 }
 
-/// What a newcomer opens first: the whole file, as README.md shows it.
+/// What a newcomer opens first: the whole file, as docs/pipelines.md shows it.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
 fn the_file_around_what_is_proposed_is_what_a_person_has_read() {
@@ -282,8 +282,8 @@ fn the_file_around_what_is_proposed_is_what_a_person_has_read() {
     assert_eq!(written, fs::read_to_string(kept).unwrap());
     let (_, stream) = written.split_once("\nstreams:\n").unwrap();
     let (stream, _) = stream.split_once("\ndestination:").unwrap();
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    assert!(fs::read_to_string(readme).unwrap().contains(stream), "README.md shows another one");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pipelines.md");
+    assert!(fs::read_to_string(page).unwrap().contains(stream), "the page shows another one");
 }
 
 /// A log-in, a window and paging are as in a run; nothing is written.

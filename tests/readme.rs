@@ -1,8 +1,13 @@
-//! What README.md says is what the program does: its example, its tables, its query.
+//! What README.md and the pages of `docs` say is what the program does: examples, tables, a query. And
+//! their links lead somewhere.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tracklake::{
     config::{self, Inputs},
@@ -10,8 +15,61 @@ use tracklake::{
     run::{Bound, TimeReport},
 };
 
-fn readme() -> String {
-    fs::read_to_string("README.md").unwrap()
+fn page(name: &str) -> String {
+    fs::read_to_string(name).unwrap()
+}
+
+/// README.md and the pages of `docs`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir("docs").unwrap().map(|it| it.unwrap().path()).collect();
+    pages.sort();
+    assert!(pages.len() > 5);
+    pages.insert(0, "README.md".into());
+    pages
+}
+
+/// The titles of a page, without what is in blocks of code.
+fn titles(text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let lines = text.lines().filter(|it| {
+        is_code ^= it.starts_with("```");
+        !is_code && it.starts_with('#')
+    });
+    lines.map(|it| it.trim_start_matches('#').trim().to_owned()).collect()
+}
+
+/// The name of a title in links, as GitHub gives it.
+fn anchor(title: &str) -> String {
+    let kept = title.chars().filter(|it| it.is_alphanumeric() || " -_".contains(*it));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut found = 0;
+    for from in pages() {
+        let text = fs::read_to_string(&from).unwrap();
+        for link in text.split("](").skip(1).filter_map(|it| it.split_once(')')).map(|it| it.0) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, title) = link.split_once('#').unwrap_or((link, ""));
+            let to = match file {
+                "" => from.clone(),
+                file => from.parent().unwrap_or(Path::new("")).join(file),
+            };
+            assert!(to.exists(), "{}: {link}", from.display());
+            let is_there = |it: &String| anchor(it) == title;
+            assert!(
+                title.is_empty() || titles(&page(to.to_str().unwrap())).iter().any(is_there),
+                "{}: {link}",
+                from.display()
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 30, "only {found} links are found");
 }
 
 /// The blocks of code that begin with this line.
@@ -32,7 +90,7 @@ fn table_after<'a>(text: &'a str, line: &str) -> Vec<Vec<&'a str>> {
 #[test]
 fn the_example_pipeline_is_sound() {
     let inputs = ["ACME_TOKEN", "ACME_PROJECT"].map(|it| (it.to_owned(), "a-value".to_owned()));
-    let text = readme();
+    let text = page("docs/pipelines.md");
     let examples = blocks(&text, "```yaml");
     assert!(!examples.is_empty());
 
@@ -46,9 +104,9 @@ fn the_example_pipeline_is_sound() {
 #[test]
 fn what_the_example_may_expect_is_sound() {
     let inputs = ["ACME_TOKEN", "ACME_PROJECT"].map(|it| (it.to_owned(), "a-value".to_owned()));
-    let text = readme();
+    let text = page("docs/pipelines.md");
     let example = blocks(&text, "```yaml").remove(0);
-    let expectations = blocks(&text, "```yml");
+    let expectations = blocks(&page("docs/runs.md"), "```yml");
     assert_eq!(expectations.len(), 1);
 
     let expecting =
@@ -60,7 +118,7 @@ fn what_the_example_may_expect_is_sound() {
 
 #[test]
 fn the_lines_that_mask_addresses_fit_the_pipeline_that_they_are_for() {
-    let text = readme();
+    let text = page("docs/pipelines.md");
     let lines = blocks(&text, "```yaml mask").remove(0);
     let shipped = fs::read_to_string("pipelines/jira_timesheet.yaml").unwrap();
     let name = |line: &str| line.split_once(':').map(|(name, _)| name.to_owned());
@@ -92,7 +150,7 @@ fn the_lines_that_mask_addresses_fit_the_pipeline_that_they_are_for() {
 
 #[test]
 fn the_example_pipeline_is_that_of_the_console_sessions() {
-    let text = readme();
+    let text = page("docs/pipelines.md");
 
     for file in [
         "check.in/acme_time.yaml",
@@ -110,7 +168,7 @@ fn the_example_pipeline_is_that_of_the_console_sessions() {
 
 #[test]
 fn the_tables_of_variables_are_those_of_the_pipelines() {
-    let text = readme();
+    let text = page("docs/variables.md");
 
     for pipeline in ["yandex_tracker", "jira_timesheet", "codearts_req"] {
         let file = format!("pipelines/{pipeline}.yaml");
@@ -137,7 +195,7 @@ fn the_tables_of_variables_are_those_of_the_pipelines() {
 
 #[test]
 fn the_streams_that_it_names_are_those_of_the_pipelines() {
-    let text = readme();
+    let text = page("docs/variables.md");
 
     for pipeline in ["yandex_tracker", "jira_timesheet", "codearts_req"] {
         let file = format!("pipelines/{pipeline}.yaml");
@@ -160,7 +218,7 @@ fn the_exit_codes_are_those_of_the_program() {
     let codes = codes.split("=> ").skip(1).filter_map(|it| it.split(',').next()?.parse().ok());
     let codes: BTreeSet<u8> = codes.chain([0, 7]).collect();
 
-    let text = readme();
+    let text = page("README.md");
     let listed = table_after(&text, "\n## Exit codes");
     let listed: Vec<u8> = listed.iter().map(|it| it[0].parse().unwrap()).collect();
 
@@ -174,7 +232,7 @@ fn the_types_are_those_of_the_schema() {
     let types: BTreeSet<String> =
         choices.iter().filter_map(|it| it["const"].as_str()).map(str::to_owned).collect();
 
-    let text = readme();
+    let text = page("docs/pipelines.md");
     let listed = table_after(&text, "\n## Types");
     let listed: BTreeSet<String> =
         listed.iter().map(|it| it[0].trim_matches('`').to_owned()).collect();
@@ -186,7 +244,7 @@ fn the_types_are_those_of_the_schema() {
 #[test]
 fn the_keys_that_it_explains_are_those_of_the_schema() {
     let schema = config::json_schema();
-    let text = readme();
+    let text = page("docs/pipelines.md");
     let tables = [
         ("| `slices`", vec!["SlicesSpec"]),
         ("| `paginate`", vec!["PaginateSpec"]),
@@ -226,7 +284,7 @@ fn the_keys_that_it_explains_are_those_of_the_schema() {
 
 #[test]
 fn the_seconds_and_bounds_that_it_explains_are_those_of_a_report() {
-    let text = readme();
+    let text = page("docs/runs.md");
     let explained = |line: &str| -> BTreeSet<String> {
         let (_, rest) = text.split_once(line).unwrap();
         let rows = rest.lines().skip(2).take_while(|it| it.starts_with('|'));
@@ -259,7 +317,7 @@ fn the_query_is_the_one_that_the_demo_prints() {
     let (query, _) = query.split_once(';').unwrap();
     let query = format!("  SELECT {};", query.replace("{dir}", "output/demo"));
 
-    let text = readme();
+    let text = page("README.md");
 
     assert_eq!(text.matches(&query).count(), 2, "in what the demo prints, and in Python:\n{query}");
 }

@@ -294,7 +294,7 @@ def test_memory_does_not_grow_with_the_rows(simulator):
 
 def test_the_examples_of_the_readmes_run(simulator):
     ran = 0
-    for file, fence in [("README.md", "py"), ("python/README.md", "python")]:
+    for file, fence in [("docs/pull.md", "py"), ("python/README.md", "python")]:
         for code in re.findall(rf"^```{fence}\n(.*?)^```", (ROOT / file).read_text(), flags=re.S | re.M):
             exec(compile(code, file, "exec"), {})
             ran += 1

@@ -21,7 +21,7 @@ import pyarrow.parquet
 import datasets
 import facts
 import odd
-import readme
+import pages
 
 
 def main(tracklake: str, work: Path, local: Path, standalone: Path) -> None:
@@ -67,23 +67,23 @@ def comments(db) -> None:
 
 
 def parquet(db, it: datasets.Dataset, spark: dict, cluster: dict) -> dict:
-    """Reads a dataset with every reader; all see the same, and the types that README's table says."""
+    """Reads a dataset with every reader; all see the same, and the types that docs/reading.md says."""
     found = {"duckdb": of_duckdb(db, it), "spark": spark, "spark, two workers": cluster}
     if it.partition == "date":
         grown = ", column added" if it.stream == "grown" else ""
-        dataset = readme.run("pyarrow", it.root, it.pipeline, it.stream)["worklogs"]
+        dataset = pages.run("pyarrow", it.root, it.pipeline, it.stream)["worklogs"]
         found["pyarrow"] = facts.fingerprint(dataset.to_table()) | {"types": {field.name: str(field.type) for field in dataset.schema}}
-        frame = readme.run("pandas" + grown, it.root, it.pipeline, it.stream)["worklogs"]
+        frame = pages.run("pandas" + grown, it.root, it.pipeline, it.stream)["worklogs"]
         found["pandas"] = facts.fingerprint(pa.Table.from_pandas(frame, preserve_index=False))
         found["pandas"]["types"] = {name: str(kind) for name, kind in frame.dtypes.items()}
-        frame = readme.run("Polars" + grown, it.root, it.pipeline, it.stream)["worklogs"].collect()
+        frame = pages.run("Polars" + grown, it.root, it.pipeline, it.stream)["worklogs"].collect()
         found["polars"] = facts.fingerprint(frame.to_arrow()) | {"types": {name: str(kind) for name, kind in frame.schema.items()}}
-    expected = readme.reader_types() | {"Int32": {"duckdb": "INTEGER", "spark": "int"}}
+    expected = pages.reader_types() | {"Int32": {"duckdb": "INTEGER", "spark": "int"}}
     first = found["duckdb"]
     for reader, them in found.items():
         of = {name: expected[stored][reader.split(",")[0]] for name, stored in it.stored.items()}
         wrong = {name: (them["types"].get(name), kind) for name, kind in of.items() if them["types"].get(name) != kind}
-        assert not wrong and len(them["types"]) == len(of), f"{it.name}: {reader} has other types than README says: {wrong}"
+        assert not wrong and len(them["types"]) == len(of), f"{it.name}: {reader} has other types than the docs say: {wrong}"
         if reader.startswith(("duckdb", "spark")):
             assert list(them["types"]) == list(of), f"{it.name}: {reader} has other columns or another order: {list(them['types'])}"
         assert them["rows"] == it.rows, f"{it.name}: {reader} reads {them['rows']} rows, the manifest says {it.rows}"
@@ -107,9 +107,9 @@ def pruned(db, everything) -> None:
         plan = db.sql(f"EXPLAIN ANALYZE SELECT * FROM {it.view} WHERE date = '{date}'").fetchall()[0][1]
         files = re.search(r"Scanning Files: (\d+)/(\d+)", plan)
         assert files and "File Filters" in plan and files[1] == "1" < files[2], plan
-        polars_files = readme.run("Polars", it.root, it.pipeline, it.stream)["worklogs"].filter(polars.col("date") == date).explain()
+        polars_files = pages.run("Polars", it.root, it.pipeline, it.stream)["worklogs"].filter(polars.col("date") == date).explain()
         assert polars_files.count(".parquet") == 1 and f"date={date}" in polars_files, polars_files
-        dataset = readme.run("pyarrow", it.root, it.pipeline, it.stream)["worklogs"]
+        dataset = pages.run("pyarrow", it.root, it.pipeline, it.stream)["worklogs"]
         fragments = len(list(dataset.get_fragments(filter=pyarrow.dataset.field("date") == date)))
         assert fragments == 1, fragments
         print(f"{it.name}: {files[0]} for {date} in DuckDB, 1 file in Polars and pyarrow")
@@ -152,14 +152,14 @@ def snapshots(db, everything) -> None:
         db.execute(f"CREATE OR REPLACE TEMP TABLE snapshot AS FROM {it.view}")
         assert facts.fingerprint(pa.table(db.sql("FROM snapshot")))["all"] == expected, it.name
         for _ in range(2):
-            readme.run("Delta", it.root, it.pipeline, it.stream)
+            pages.run("Delta", it.root, it.pipeline, it.stream)
         found = deltalake.DeltaTable(f"delta/{it.pipeline}/{it.stream}").to_pyarrow_table()
         assert facts.fingerprint(found)["all"] == expected, it.name
     print("snapshots in DuckDB and Delta Lake have the same rows")
 
 
 def caveats(everything) -> None:
-    """What README says of readers that are told nothing."""
+    """What the docs say of readers that are told nothing."""
     [grown] = [it for it in everything if it.name == "odd.grown"]
     directory = f"{grown.root}/parquet/odd/grown"
     schema = pyarrow.dataset.dataset(directory, partitioning="hive").schema
@@ -215,7 +215,7 @@ def csv(db, it: datasets.Dataset, in_parquet: dict, spark: dict | None) -> None:
     if spark:
         found["Spark"] = spark
     if it.partition == "date" and it.stream not in ("grown", "nothing") and it.pipeline not in ("odd_gzip", "odd_zstd"):
-        names = readme.run("CSV", it.root, it.pipeline, it.stream)
+        names = pages.run("CSV", it.root, it.pipeline, it.stream)
         found["pyarrow"] = facts.fingerprint(names["in_pyarrow"])
         found["Polars"] = facts.fingerprint(names["in_polars"].to_arrow())
         conflated(it, names["in_pandas"], names["in_polars"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 import odd
-import readme
+import pages
 
 REPOSITORY = Path(__file__).parents[2]
 PARTITION_TYPES = {"hour": "Utf8", "day": "Date32", "month": "Utf8", "year": "Int32"}
@@ -22,7 +22,7 @@ class Dataset:
     stream: str
     # What the report of the last run says that the dataset has.
     rows: int
-    # How each column is stored, in order, by README's table of types; the partition column is the last.
+    # How each column is stored, in order, by the table of types in docs/pipelines.md; the partition column is the last.
     stored: dict[str, str]
     partition: str
     formats: list[str]
@@ -48,7 +48,7 @@ def all_of(work: Path) -> list[Dataset]:
 
 def of_pipeline(file: Path, output: Path, name: str) -> list[Dataset]:
     plan = yaml.safe_load(file.read_text(encoding="utf-8"))
-    stored_types = readme.stored_types()
+    stored_types = pages.stored_types()
     found = []
     for stream, spec in plan["streams"].items():
         manifest = json.loads((output / f"_tracklake/{name}/manifests/{stream}.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Reads every stream of the demo, and what the demo has none of, with DuckDB, Spark (in one process,
 # and on a standalone master with two workers on loopback), pyarrow, pandas and Polars, by the views that
-# `sql-views` prints and by README's snippets, and compares rows, types and values.
+# `sql-views` prints and by the snippets of the docs, and compares rows, types and values.
 #
 #     tests/readers/run.sh TRACKLAKE [VENV]
 #
@@ -22,7 +22,7 @@ trap clean EXIT
 venv=${2:-$work/venv}
 "$here/../../.ci/python_env.sh" "$venv" "$here/requirements.txt"
 python=$venv/bin/python
-# README's snippets call the program by its name.
+# The snippets call the program by its name.
 mkdir "$work/bin"
 ln -s "$tracklake" "$work/bin/tracklake"
 export PATH="$work/bin:$PATH" PYTHONPATH="$here" PYTHONDONTWRITEBYTECODE=1 SPARK_LOCAL_IP=127.0.0.1

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import datasets
 import facts
 import odd
-import readme
+import pages
 
 START = time.monotonic()
 
@@ -106,7 +106,7 @@ def grown(spark, tracklake: str, work: Path) -> None:
 
 
 def caveats(spark, work: Path) -> None:
-    """What README says of tables with partitions, and of a text in CSV."""
+    """What the docs say of tables with partitions, and of a text in CSV."""
     spark.sql(f"CREATE TABLE repaired (id BIGINT, `date` DATE) USING parquet PARTITIONED BY (`date`) LOCATION '{work}/odd/parquet/odd/grown'")
     before = spark.table("repaired").count()
     spark.sql("MSCK REPAIR TABLE repaired")
@@ -130,19 +130,19 @@ def fails(spark, view: str, what: str, why: str) -> None:
     try:
         spark.table(view).collect()
     except Exception as error:
-        assert why in str(error), f"{what}: Spark fails by something else than README says: {error}"
-        print(f"  {what}: fails, as README says: {why}")
+        assert why in str(error), f"{what}: Spark fails by something else than the docs say: {error}"
+        print(f"  {what}: fails, as the docs say: {why}")
         return
-    raise AssertionError(f"{what}: Spark reads it, README says that it fails")
+    raise AssertionError(f"{what}: Spark reads it, the docs say that it fails")
 
 
 def snippets(spark, work: Path) -> None:
     demo = str(work / "demo")
-    names = readme.run_on("Spark", {}, demo)
+    names = pages.run_on("Spark", {}, demo)
     assert read(names["worklogs"])["all"] == read(spark.read.parquet(f"{demo}/parquet/yandex_tracker/worklogs"))["all"]
     typed = spark.read.parquet(f"{demo}/parquet/codearts_req/work_hours")
-    assert read(names["hours"])["all"] == read(typed)["all"], "README's options for CSV"
-    readme.run_on("Spark views", {"spark": spark}, demo)
+    assert read(names["hours"])["all"] == read(typed)["all"], "the options for CSV in docs/reading.md"
+    pages.run_on("Spark views", {"spark": spark}, demo)
 
 
 if __name__ == "__main__":

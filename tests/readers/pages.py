@@ -1,11 +1,11 @@
-"""What README.md and docs say about readers: their snippets, as they are run, and README's tables."""
+"""What README.md and docs say about readers: their snippets, as they are run, and their tables."""
 
 import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-SNIPPETS = TEXT + (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 # The stream that the snippets read; the others are read by the same lines with another name.
 STREAM = "yandex_tracker/worklogs"
@@ -14,8 +14,8 @@ CSV_STREAM = "codearts_req/work_hours"
 
 def snippet(name: str) -> str:
     """The block of code below the comment `<!-- reader: NAME -->`."""
-    found = re.search(rf"<!-- reader: {re.escape(name)} -->\n```\w+\n(.*?)```", SNIPPETS, re.DOTALL)
-    assert found, f"neither README.md nor docs/operations.md has a snippet called {name}"
+    found = re.search(rf"<!-- reader: {re.escape(name)} -->\n```\w+\n(.*?)```", TEXT, re.DOTALL)
+    assert found, f"neither README.md nor docs has a snippet called {name}"
     return found.group(1)
 
 
@@ -25,20 +25,20 @@ def run(name: str, root: str, pipeline: str, stream: str) -> dict:
     assert STREAM in code or CSV_STREAM in code, f"the snippet {name} reads another stream"
     code = code.replace(STREAM, f"{pipeline}/{stream}").replace(CSV_STREAM, f"{pipeline}/{stream}")
     names: dict = {}
-    exec(compile(code.replace("output/demo", root), f"README.md: {name}", "exec"), names)
+    exec(compile(code.replace("output/demo", root), f"docs: {name}", "exec"), names)
     return names
 
 
 def run_on(name: str, names: dict, root: str) -> dict:
     """Runs a snippet as it is, with the names that another one has left."""
-    exec(compile(snippet(name).replace("output/demo", root), f"README.md: {name}", "exec"), names)
+    exec(compile(snippet(name).replace("output/demo", root), f"docs: {name}", "exec"), names)
     return names
 
 
 def rows_of(head: str) -> list[list[str]]:
     """The rows of the table that begins with a line."""
     _, found, rest = TEXT.partition(f"\n{head}\n")
-    assert found, f"README.md has no table `{head}`"
+    assert found, f"neither README.md nor docs has a table `{head}`"
     rows = []
     for line in rest.splitlines()[1:]:
         if not line.startswith("|"):
