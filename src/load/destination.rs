@@ -26,7 +26,7 @@ use super::{
     spool,
     store::Store,
     update::{Manner, Order, Room, Update, Updated},
-    watch::KeyWatch,
+    watch::{KeyWatch, MOST_WATCHED},
 };
 use crate::plan::{
     Deletes, DestinationPlan, FormatPlan, Name, StreamPlan, arrow_schema, dataset_schema,
@@ -169,7 +169,7 @@ impl Destination {
             Splitter::new(stream, layout, &held.store, staging.path(), memory_bytes, dataset)?;
         let stream = stream.clone();
         let rule = Rule::from(&stream.write);
-        let watch = Arc::new(KeyWatch::new(&stream, &schema)?);
+        let watch = Arc::new(KeyWatch::new(&stream, &schema, MOST_WATCHED)?);
         Ok(StreamWriter {
             stream,
             rule,

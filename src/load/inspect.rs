@@ -224,19 +224,25 @@ impl Inspection {
         Ok(paths.iter().map(|it| quarantine::run_of(it)).collect())
     }
 
-    /// Shows every rejected record of a stream, the first run's first.
+    /// Shows every rejected record of a stream, the first run's first. A file with a line that cannot be
+    /// read is shown up to there, and is the error once the others were shown.
     pub fn rejected(
         &self,
         stream: &Name,
         mut see: impl FnMut(KeptReject),
     ) -> Result<(), WriteError> {
+        let mut unreadable = None;
         for path in quarantine::files(&self.store, &self.pipeline, stream)? {
-            quarantine::each(&self.store, &path, |record, _| {
+            let seen = quarantine::each(&self.store, &path, |record, _| {
                 see(record);
                 Ok(())
-            })?;
+            });
+            match seen {
+                Err(err @ WriteError::Quarantined { .. }) => unreadable = unreadable.or(Some(err)),
+                seen => seen?,
+            }
         }
-        Ok(())
+        unreadable.map_or(Ok(()), Err)
     }
 
     /// Which runs may go on from the one that has not ended.

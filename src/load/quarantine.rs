@@ -284,47 +284,88 @@ impl Requarantine {
         &mut self,
         mut fate: impl FnMut(&KeptReject) -> Result<Fate, WriteError>,
     ) -> Result<(), WriteError> {
-        let Held { store, pipeline, .. } = &*self.held;
-        for (at, path) in files(store, pipeline, &self.stream)?.into_iter().enumerate() {
-            // In the directory that goes with the rows, if these do.
-            let staged = format!("{}/{}/{at}.jsonl.staged", self.held.staging(), self.stream);
-            // Made with the first line that changes: most files stay as they are.
-            let mut file: Option<StagingFile> = None;
-            let mut same = 0;
-            each(store, &path, |record, line| {
-                let stays = match fate(&record)? {
-                    Fate::Leaves => None,
-                    Fate::StaysAs(stays) if *stays != record => Some(serde_json::to_string(&stays)),
-                    Fate::Stays | Fate::StaysAs(_) => Some(Ok(line.to_owned())),
-                };
-                let is_same = matches!(&stays, Some(Ok(stays)) if stays == line);
-                let file = match &mut file {
-                    Some(file) => file,
-                    None if is_same => {
-                        same += 1;
-                        return Ok(());
-                    }
-                    None => file.insert(begin(store, &staged, &path, same)?),
-                };
-                let Some(stays) = stays else {
-                    self.left += 1;
-                    return Ok(());
-                };
-                let written = stays.map_err(std::io::Error::from);
-                written.and_then(|line| writeln!(file, "{line}")).map_err(file.error())
-            })?;
-            let Some(mut file) = file else { continue };
-            file.finish()?;
-            let bytes = file.bytes();
-            drop(file);
-            if bytes > 0 {
-                self.rewritten.push(Rewritten { staged, path, bytes });
-            } else {
-                store.remove(&staged)?;
-                self.emptied.push(path);
-            }
+        for (at, path) in self.files()?.into_iter().enumerate() {
+            self.decide_file(at, path, &mut fate)?;
         }
         Ok(())
+    }
+
+    /// The same, but a file with a line that cannot be read stays as it is; gives why.
+    pub fn decide_readable(
+        &mut self,
+        mut fate: impl FnMut(&KeptReject) -> Result<Fate, WriteError>,
+    ) -> Result<Vec<WriteError>, WriteError> {
+        let mut unreadable = Vec::new();
+        for (at, path) in self.files()?.into_iter().enumerate() {
+            match self.decide_file(at, path, &mut fate) {
+                Err(err @ WriteError::Quarantined { .. }) => unreadable.push(err),
+                decided => decided?,
+            }
+        }
+        Ok(unreadable)
+    }
+
+    fn files(&self) -> Result<Vec<String>, WriteError> {
+        files(&self.held.store, &self.held.pipeline, &self.stream)
+    }
+
+    fn decide_file(
+        &mut self,
+        at: usize,
+        path: String,
+        mut fate: impl FnMut(&KeptReject) -> Result<Fate, WriteError>,
+    ) -> Result<(), WriteError> {
+        let store = &self.held.store;
+        // In the directory that goes with the rows, if these do.
+        let staged = format!("{}/{}/{at}.jsonl.staged", self.held.staging(), self.stream);
+        // Made with the first line that changes: most files stay as they are.
+        let mut file: Option<StagingFile> = None;
+        let (mut same, mut left) = (0, 0);
+        each(store, &path, |record, line| {
+            let stays = match fate(&record)? {
+                Fate::Leaves => None,
+                Fate::StaysAs(stays) if *stays != record => Some(serde_json::to_string(&stays)),
+                Fate::Stays | Fate::StaysAs(_) => Some(Ok(line.to_owned())),
+            };
+            let is_same = matches!(&stays, Some(Ok(stays)) if stays == line);
+            let file = match &mut file {
+                Some(file) => file,
+                None if is_same => {
+                    same += 1;
+                    return Ok(());
+                }
+                None => file.insert(begin(store, &staged, &path, same)?),
+            };
+            let Some(stays) = stays else {
+                left += 1;
+                return Ok(());
+            };
+            let written = stays.map_err(std::io::Error::from);
+            written.and_then(|line| writeln!(file, "{line}")).map_err(file.error())
+        })?;
+        self.left += left;
+        let Some(mut file) = file else { return Ok(()) };
+        file.finish()?;
+        let bytes = file.bytes();
+        drop(file);
+        if bytes > 0 {
+            self.rewritten.push(Rewritten { staged, path, bytes });
+        } else {
+            store.remove(&staged)?;
+            self.emptied.push(path);
+        }
+        Ok(())
+    }
+
+    /// Makes the quarantine so by itself, where no rows go with it: file by file.
+    pub fn publish(self) -> Result<(), WriteError> {
+        let store = &self.held.store;
+        for Rewritten { staged, path, .. } in &self.rewritten {
+            store.sync(staged)?;
+            store.rename(staged, path)?;
+            store.sync_parents(path)?;
+        }
+        self.emptied.iter().try_for_each(|it| store.remove(it))
     }
 
     /// How many records leave it.

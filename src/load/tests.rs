@@ -9,6 +9,7 @@ mod merge;
 mod model;
 mod support;
 mod verify;
+mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::plan::{Name, StreamPlan, WriteMode};
 
-/// Keys that are watched, at most: some 10 MB. Records of more of them stay in quarantine.
-const LIMIT: usize = 100_000;
+/// Keys that are watched, at most: some 10 MB.
+pub(super) const MOST_WATCHED: usize = 100_000;
 
 /// Which run has rejected a record of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct KeyWatch {
     converter: RowConverter,
     /// `newest_by`, where it is not in the key.
     version: Option<(Name, RowConverter)>,
+    /// Keys of which nothing is known beyond it.
+    limit: usize,
     seen: Mutex<HashMap<Box<[u8]>, Seen>>,
 }
 
@@ -70,7 +72,11 @@ fn raise(newest: &mut Option<Box<[u8]>>, version: &[u8]) {
 }
 
 impl KeyWatch {
-    pub(super) fn new(stream: &StreamPlan, schema: &Schema) -> Result<Self, WriteError> {
+    pub(super) fn new(
+        stream: &StreamPlan,
+        schema: &Schema,
+        limit: usize,
+    ) -> Result<Self, WriteError> {
         let converter = |names: &[Name]| {
             let field = |name: &Name| {
                 let kind = schema.field_with_name(name.as_str())?.data_type().clone();
@@ -91,6 +97,7 @@ impl KeyWatch {
             key: key.to_vec(),
             converter: converter(key)?,
             version,
+            limit,
             seen: Mutex::default(),
         })
     }
@@ -98,9 +105,14 @@ impl KeyWatch {
     /// Watches the keys of a record, which are columns of `rows`, as may be its versions.
     pub fn watch(&self, rows: &RecordBatch, whose: Whose) -> Result<(), WriteError> {
         let (keys, versions) = (self.keys(rows)?, self.versions(rows)?);
+        // Records that the source never shows again must not leave the others without a place.
+        let limit = match whose {
+            Whose::Earlier => self.limit / 2,
+            Whose::Own => self.limit,
+        };
         let mut seen = self.lock();
         for (at, key) in keys.iter().enumerate() {
-            if seen.len() >= LIMIT && !seen.contains_key(key.data()) {
+            if seen.len() >= limit && !seen.contains_key(key.data()) {
                 continue;
             }
             let seen = seen.entry(key.data().into()).or_default();
@@ -111,29 +123,29 @@ impl KeyWatch {
         Ok(())
     }
 
-    /// Whether rows of all of a record's keys have come, whatever their versions.
-    pub fn has_come(&self, rows: &RecordBatch) -> Result<bool, WriteError> {
-        self.all(rows, |seen, _| seen.came.is_some())
+    /// Whether a row of one of a record's keys may have come, whatever its version: of keys that are not
+    /// watched nobody knows.
+    pub fn may_have_come(&self, rows: &RecordBatch) -> Result<bool, WriteError> {
+        let keys = self.keys(rows)?;
+        let seen = self.lock();
+        Ok(keys.iter().any(|key| seen.get(key.data()).is_none_or(|it| it.came.is_some())))
+    }
+
+    /// Whether a row of a watched key has come, or a record of one was rejected by the run that writes.
+    pub fn knows_something(&self) -> bool {
+        self.lock().values().any(|it| it.came.is_some() || it.rejected.is_some())
     }
 
     /// Whether of all of a record's keys there is something that is not known to be older: a row that
     /// came, or a record that was rejected again.
     pub fn is_overtaken(&self, rows: &RecordBatch) -> Result<bool, WriteError> {
-        self.all(rows, Seen::overtakes)
-    }
-
-    fn all(
-        &self,
-        rows: &RecordBatch,
-        is_so: impl Fn(&Seen, &[u8]) -> bool,
-    ) -> Result<bool, WriteError> {
         let (keys, versions) = (self.keys(rows)?, self.versions(rows)?);
         let seen = self.lock();
         let mut keys = keys.iter().enumerate();
         Ok(keys.len() > 0
             && keys.all(|(at, key)| {
                 let version = version(versions.as_ref(), at);
-                seen.get(key.data()).is_some_and(|it| is_so(it, version))
+                seen.get(key.data()).is_some_and(|it| it.overtakes(version))
             }))
     }
 

@@ -395,7 +395,8 @@ impl Sorting<'_> {
         run: String,
         state: &serde_json::Value,
     ) -> Result<StreamReplay, Error> {
-        let Self { stream, options, writer, mut report, staying, children, .. } = self;
+        let Self { stream, standing, options, writer, mut report, staying, children, .. } = self;
+        let is_published = standing.run.is_some();
         report.stream = stream.name.to_string();
         report.staying = staying
             .into_iter()
@@ -408,6 +409,13 @@ impl Sorting<'_> {
             .collect();
         report.staying.sort_by_key(|it| std::cmp::Reverse(it.records));
         if !quarantine.is_changed() {
+            return Ok(report);
+        }
+        if !is_published {
+            // No record fits: some have other masks now, and there is no dataset to go with.
+            if options.purpose == Purpose::Publish {
+                quarantine.publish().map_err(Error::Write)?;
+            }
             return Ok(report);
         }
         // Of no slice everything was read: nothing goes.

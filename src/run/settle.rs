@@ -45,10 +45,14 @@ pub(super) struct Settling {
     watch: Arc<KeyWatch>,
     /// The places that earlier runs' records are of.
     places: HashSet<String>,
+    /// Fingerprints of earlier runs' records, and whether this run has rejected the same.
+    texts: Mutex<HashMap<[u8; 32], bool>>,
     has_earlier: bool,
-    /// What this run has rejected.
-    texts: Mutex<HashSet<[u8; 32]>>,
 }
+
+/// Fingerprints and places that are kept, at most: some 10 MB. What belongs to more of them stays in
+/// quarantine until its key comes, or everything is read.
+const MOST_KEPT: usize = 100_000;
 
 impl Settling {
     /// Nothing yet.
@@ -58,24 +62,32 @@ impl Settling {
             keys: RejectKeys::new(stream),
             watch,
             places: HashSet::new(),
-            has_earlier: false,
             texts: Mutex::default(),
+            has_earlier: false,
         }
     }
 
-    /// Watches what earlier runs have rejected.
+    /// Watches what earlier runs have rejected. Where something of it cannot be read, the rest is watched.
     pub(super) fn expect_earlier(&mut self, inspection: &Inspection) -> Result<(), WriteError> {
         let mut failed = None;
         let mut has_earlier = false;
         let mut places = HashSet::new();
-        inspection.rejected(&self.stream.name, |it| {
+        let mut texts = HashMap::new();
+        let read = inspection.rejected(&self.stream.name, |it| {
             has_earlier = true;
-            places.extend(it.context.as_ref().and_then(|it| place(&self.stream, it)));
+            if let Some(context) = &it.context {
+                if places.len() < MOST_KEPT {
+                    places.extend(place(&self.stream, context));
+                }
+                if texts.len() < MOST_KEPT {
+                    texts.insert(fingerprint(&it.raw, context), false);
+                }
+            }
             let watched = self.watch(&it.raw, &it.masked, it.context.as_ref(), Whose::Earlier);
             failed = failed.take().or(watched.err());
-        })?;
-        (self.places, self.has_earlier) = (places, has_earlier);
-        failed.map_or(Ok(()), Err)
+        });
+        (self.places, self.texts, self.has_earlier) = (places, Mutex::new(texts), has_earlier);
+        failed.map_or(read, Err)
     }
 
     /// Takes a record that this run rejects.
@@ -85,8 +97,10 @@ impl Settling {
         masked: &[String],
         context: &RejectContext,
     ) -> Result<(), WriteError> {
-        if self.has_earlier {
-            self.texts().insert(fingerprint(raw, context));
+        if self.has_earlier
+            && let Some(is_rejected) = self.texts().get_mut(&fingerprint(raw, context))
+        {
+            *is_rejected = true;
         }
         self.watch(raw, masked, Some(context), Whose::Own)
     }
@@ -113,9 +127,13 @@ impl Settling {
         place(&self.stream, &context).filter(|it| self.places.contains(it))
     }
 
-    /// Whether earlier runs have rejected something.
-    pub(super) fn has_earlier(&self) -> bool {
+    /// Whether a record of an earlier run may leave.
+    pub(super) fn has_news(&self, read: &ReadAgain) -> bool {
         self.has_earlier
+            && (read.is_whole
+                || !read.is_empty()
+                || self.watch.knows_something()
+                || self.texts().values().any(|it| *it))
     }
 
     /// Makes quarantine, in the commit of the rows, what it is after `run`.
@@ -126,18 +144,21 @@ impl Settling {
         run: String,
         read: &ReadAgain,
     ) -> StagedStream {
-        match quarantine.decide(|record| self.fate(record, &run, read)) {
-            Ok(()) if quarantine.is_changed() => {
-                info!(records = quarantine.left(), "read again, and leave quarantine");
-                staged.settling(run, quarantine)
-            }
-            Ok(()) => staged,
+        // The rows are published in any case: what is left in quarantine tells too much, and loses nothing.
+        let left_as_it_is =
+            |err: &WriteError| warn!(error = %chain(err), "quarantine is left as it is");
+        match quarantine.decide_readable(|record| self.fate(record, &run, read)) {
+            Ok(unreadable) => unreadable.iter().for_each(left_as_it_is),
             Err(err) => {
-                // The rows are published all the same: it tells too much, and nothing is lost.
-                warn!(error = %chain(&err), "quarantine is left as it is");
-                staged
+                left_as_it_is(&err);
+                return staged;
             }
         }
+        if !quarantine.is_changed() {
+            return staged;
+        }
+        info!(records = quarantine.left(), "read again, and leave quarantine");
+        staged.settling(run, quarantine)
     }
 
     /// Says what becomes of a record once the run has read what it reads.
@@ -145,7 +166,7 @@ impl Settling {
         let KeptReject { raw, masked, context, .. } = record;
         let keys = self.keys.as_ref().and_then(|it| it.of(raw, masked, context.as_ref()));
         if record.run == run {
-            let has_come = keys.map_or(Ok(false), |it| self.watch.has_come(&it))?;
+            let has_come = keys.map_or(Ok(false), |it| self.watch.may_have_come(&it))?;
             return Ok(match context {
                 Some(context) if has_come => {
                     let context = RejectContext { also_read_well: true, ..context.clone() };
@@ -156,15 +177,15 @@ impl Settling {
         }
         let is_overtaken = read.is_whole
             || context.as_ref().is_some_and(|it| {
-                self.texts().contains(&fingerprint(raw, it))
+                self.texts().get(&fingerprint(raw, it)) == Some(&true)
                     || place(&self.stream, it).is_some_and(|place| read.covers(&place, it.window))
             })
             || keys.map_or(Ok(false), |it| self.watch.is_overtaken(&it))?;
         Ok(if is_overtaken { Fate::Leaves } else { Fate::Stays })
     }
 
-    fn texts(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
-        // A text is there or not.
+    fn texts(&self) -> MutexGuard<'_, HashMap<[u8; 32], bool>> {
+        // A text was rejected or not.
         self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,6 +207,10 @@ impl ReadAgain {
             Some(span) => self.windows.entry(place).or_default().push(span),
             None => _ = self.places.insert(place),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.windows.is_empty()
     }
 
     /// Whether all of a slice was read, in whatever windows.
@@ -301,18 +326,23 @@ fn place(stream: &StreamPlan, context: &RejectContext) -> Option<String> {
     {
         return None;
     }
+    Some(values(context))
+}
+
+/// The values of a slice and of its parent, but for its window.
+fn values(context: &RejectContext) -> String {
     let is_of_window = |name: &str| ["start", "end", "until"].contains(&name);
     let values = context.slice.iter();
     let values: Vec<_> =
         values.filter(|(name, _)| context.window.is_none() || !is_of_window(name)).collect();
-    serde_json::to_string(&(&context.parent, values)).ok()
+    serde_json::json!([context.parent, values]).to_string()
 }
 
 /// Tells the text of a record, and what it is of, from others.
 fn fingerprint(raw: &str, context: &RejectContext) -> [u8; 32] {
     let mut hash = Sha256::new();
     // No text has the byte 0xff.
-    hash.update(serde_json::to_vec(&context.parent).unwrap_or_default());
+    hash.update(values(context));
     hash.update([0xff]);
     hash.update(raw);
     hash.finalize().into()

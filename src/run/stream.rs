@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let publish = move || {
             let staged = match settling {
-                Some(settling) if has_rejects || settling.has_earlier() => {
+                Some(settling) if has_rejects || settling.has_news(&again) => {
                     settling.settle(staged, quarantine, run, &again)
                 }
                 Some(_) | None => staged,

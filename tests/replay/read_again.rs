@@ -242,3 +242,92 @@ fn with_a_version_the_newer_of_two_of_the_same_run_stays() {
         assert_eq!(hours(&workspace), [(json!(1), json!(hours_after))]);
     }
 }
+
+#[test]
+fn a_record_of_several_rows_replaces_none_of_them_where_one_was_read_well() {
+    let of = |fields: Value| json!({ "id": 1, "day": "2024-07-25", "seen": 1, "fields": fields });
+    let world = world(json!({
+        "a": [of(json!([{ "k": 1, "h": 3, "n": 3 }, { "k": 2, "h": "x", "n": 4 }]))],
+        "b": [of(json!([{ "k": 1, "h": 5, "n": 5 }]))],
+    }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let file = |hours: &str| {
+        let yaml = file(&server, hours, "{ merge: { key: [id, k] } }");
+        let yaml = yaml.replace("records: items", "records: items\n    explode: fields");
+        yaml.replace("      day: {", "      k: { from: fields.k, type: int64 }\n      day: {")
+    };
+    let wrong = file("{ from: fields.h, type: int64 }");
+    let right = file("{ from: fields.n, type: int64 }");
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+
+    let replayed = replay(&workspace, &right, &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    assert_eq!(hours(&workspace), [(json!(1), json!(5))]);
+    assert_eq!(waiting(&workspace), [1]);
+}
+
+#[test]
+fn a_damaged_file_does_not_keep_the_records_of_other_files_from_being_told_apart() {
+    let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let write = "{ merge: { key: [id] } }";
+    let wrong = file(&server, WRONG, write);
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+    let [path] = quarantine_files(&workspace).try_into().unwrap();
+    let damaged = std::fs::File::options().write(true).open(workspace.output().join(&path));
+    damaged.unwrap().set_len(1).unwrap();
+    *world.lock().unwrap() = json!({ "a": [does_not(2, 1, 8)], "b": [fits(2, 2, 5)] });
+    assert_eq!(run(&workspace, &wrong, 13, &[]).code, Some(7));
+    // The way out that docs/operations.md names.
+    std::fs::remove_file(workspace.output().join(&path)).unwrap();
+
+    let replayed = replay(&workspace, &file(&server, RIGHT, write), &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    assert_eq!(hours(&workspace), [(json!(2), json!(5))]);
+    assert_eq!(waiting(&workspace), [2]);
+}
+
+#[test]
+fn the_same_text_in_another_slice_is_another_record() {
+    let is_gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let gone = std::sync::Arc::clone(&is_gone);
+    let server = Server::start(move |request| {
+        if request.param("mode") == Some("a") && gone.load(std::sync::atomic::Ordering::Relaxed) {
+            return Response::status(404, &json!({}));
+        }
+        Response::json(&json!({ "items": [does_not(1, 1, 8)] }))
+    });
+    let workspace = Workspace::new();
+    let wrong = file(&server, WRONG, UNORDERED);
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(7));
+    assert_eq!(waiting(&workspace), [1, 1]);
+    is_gone.store(true, std::sync::atomic::Ordering::Relaxed);
+
+    let ended = run(&workspace, &wrong, 13, &[]);
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(waiting(&workspace), [1, 1], "that of `a` of the first run, and that of `b`");
+}
+
+#[test]
+fn a_replay_makes_no_dataset_of_a_stream_that_was_never_published() {
+    let world = world(json!({ "a": [does_not(1, 1, 8)], "b": [] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    let strict = |yaml: String| yaml.replace("max_rejected: 10", "max_rejected: 0");
+    let wrong = strict(file(&server, WRONG, UNORDERED));
+    assert_eq!(run(&workspace, &wrong, 12, &[]).code, Some(5));
+    let right = strict(file(&server, RIGHT, UNORDERED));
+    let right =
+        right.replace("{ from: seen, type: int64 }", "{ from: seen, type: int64, mask: drop }");
+
+    let replayed = replay(&workspace, &right, &[]);
+
+    assert_eq!(replayed.code, Some(7), "{}", replayed.stderr);
+    let files = files(&workspace);
+    let is_of_dataset = |it: &&String| it.starts_with("parquet/") || it.contains("/manifests/");
+    assert_eq!(files.keys().find(is_of_dataset), None);
+    let [path] = quarantine_files(&workspace).try_into().unwrap();
+    assert!(files[&path].contains(r#"\"seen\":null"#), "{}", files[&path]);
+}

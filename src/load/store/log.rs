@@ -6,8 +6,8 @@
 //!                             00000004     behind a gap: not read, removed before anything is added
 //! ```
 //!
-//! Each object is there whole or not at all, and they are removed from the last to the first, so that what is
-//! left after an end in between is a beginning.
+//! Each object is there whole or not at all. Those of a log that goes on are removed from the last to the first, so
+//! that what is left after an end in between is a beginning; of a log that is not read any more it does not matter.
 
 use std::{
     fs::File,
