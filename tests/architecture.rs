@@ -75,7 +75,6 @@ const LARGER: &[(&str, usize)] = &[
     ("tests/bad_input.rs", 950),
     ("tests/differential.rs", 650),
     ("tests/limits.rs", 850),
-    ("tests/pull.rs", 900),
 ];
 
 /// How a path ends that changes what is on disk.

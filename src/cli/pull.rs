@@ -252,6 +252,10 @@ impl Target<'_> {
         if let Some(err) = report.error.take() {
             return Err(err);
         }
+        if report.is_unwanted {
+            // Of the rest nobody knows how much fits.
+            return Ok((tally, report));
+        }
         let limit = self.stream.max_rejected.limit(tally.records);
         if tally.rejected > limit {
             tell(self.stream, &tally, &report, self.global);
@@ -331,13 +335,13 @@ pub(super) fn reading<T>(
     let chosen = run::pulled(plan, &stream.name, options);
     let progress = Progress::new(chosen.iter().map(|it| &it.name));
     let _inside = runtime.enter();
-    let reader = Taker::of(output);
+    let other_end = Taker::of(output);
     let (pull, pages) = run::pull(plan, &stream.name, options, &progress)?;
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
             runtime.block_on(async {
                 tokio::select! {
-                    report = pull.read(reader.gone(), stops.reached(1)) => Ok(report),
+                    report = pull.read(other_end.gone(), stops.reached(1)) => Ok(report),
                     () = progress::draw(&progress, bars) => Err(Error::Internal("the bars stopped".into())),
                 }
             })

@@ -19,10 +19,13 @@ impl Taker {
     /// Ends when nobody takes anything any more, which a write would tell only with the next page; on
     /// systems other than Linux it may not end.
     pub(super) async fn gone(&self) {
-        if let Some(stdout) = &self.0
-            && stdout.ready(Interest::ERROR).await.is_ok()
-        {
-            return;
+        if let Some(stdout) = &self.0 {
+            // A wake-up may be one for nothing.
+            while let Ok(ready) = stdout.ready(Interest::ERROR).await {
+                if ready.is_error() {
+                    return;
+                }
+            }
         }
         std::future::pending::<()>().await;
     }

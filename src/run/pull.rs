@@ -179,6 +179,8 @@ pub struct PullReport {
     pub gone: Vec<String>,
     /// Records of parents that do not fit, so that nothing of theirs was asked for.
     pub rejected_parents: u64,
+    /// Whether nobody took what was still to come.
+    pub is_unwanted: bool,
     /// Why not everything could be read.
     pub error: Option<Error>,
 }
@@ -201,11 +203,15 @@ impl Pull<'_> {
                 None => std::future::pending().await,
             }
         };
+        let mut is_unwanted = false;
         let (gone, error) = tokio::select! {
             // Who has enough is told nothing of what fails after that.
             biased;
             () = gone_away => (Vec::new(), None),
-            () = unwanted => (Vec::new(), None),
+            () = unwanted => {
+                is_unwanted = true;
+                (Vec::new(), None)
+            }
             read = all => match &taker {
                 Some(taker) if taker.is_gone() => (Vec::new(), None),
                 _ => settle(read),
@@ -224,6 +230,7 @@ impl Pull<'_> {
             first_request: slice.and_then(|it| extractor.first_request(target, &it).ok()),
             gone,
             rejected_parents: parents.iter().map(|it| it.rejected.load(Relaxed)).sum(),
+            is_unwanted,
             error,
         }
     }

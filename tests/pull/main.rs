@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests reports by panicking")]
 
-#[path = "support/mod.rs"]
+mod previews;
+mod readers;
+mod rejects;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -300,50 +303,6 @@ fn no_more_is_asked_than_the_limit_needs() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_the_pull_without_an_error() {
-    let server = Server::start(items(100_000));
-    let dir = own(&server, ITEMS);
-    let args = ["pull", "own.yaml", "items", "--columns", "id"];
-    let mut child = command(dir.path(), &args, &[]).spawn().unwrap();
-
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "id");
-    assert_eq!(lines.next().unwrap().unwrap(), "3");
-    drop(lines);
-    let ended = Ended::of(&child.wait_with_output().unwrap());
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    assert!(server.lines().len() < 50_000, "it went on");
-}
-
-#[test]
-fn a_reader_that_goes_ends_the_requests_at_once() {
-    let (asked, first) = std::sync::mpsc::channel::<()>();
-    let (over, end) = std::sync::mpsc::channel::<()>();
-    let end = std::sync::Mutex::new(end);
-    let server = Server::start(move |request| {
-        let _ = asked.send(());
-        // No answer comes, whose rows could not be written.
-        let _ = end.lock().unwrap().recv();
-        items(1)(request)
-    });
-    let dir = own(&server, ITEMS);
-    for args in [
-        &["pull", "own.yaml", "items"][..],
-        &["preview", "own.yaml", "items"],
-        &["read", "own.yaml", "items", "--slice", "{}"],
-    ] {
-        let mut child = command(dir.path(), args, &[]).spawn().unwrap();
-        first.recv().unwrap();
-        drop(child.stdout.take());
-        let ended = Ended::of(&child.wait_with_output().unwrap());
-
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
-    }
-    drop(over);
-}
-
-#[test]
 fn a_run_at_work_is_not_in_the_way_and_its_dataset_stays_as_it_is() {
     let server = Server::start(items(2));
     let dir = own(&server, ITEMS);
@@ -364,111 +323,6 @@ fn a_run_at_work_is_not_in_the_way_and_its_dataset_stays_as_it_is() {
     assert_eq!(everything(dir.path()), before);
 }
 
-#[test]
-fn a_file_is_there_only_when_it_is_complete() {
-    let server = Server::start(|request| match request.number("page") {
-        0 | 1 => items(2)(request),
-        _ => Response::status(500, &json!({})),
-    });
-    let dir = own(&server, ITEMS);
-    file(dir.path(), "old.csv", "of before");
-    let before = everything(dir.path());
-
-    for file in ["new.parquet", "old.csv"] {
-        let ended = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", file], &[]);
-        assert_eq!(ended.code, Some(4), "{ended:?}");
-        assert!(ended.stderr.contains("1 of 1 slices could not be read"), "{}", ended.stderr);
-    }
-
-    assert_eq!(everything(dir.path()), before);
-}
-
-#[test]
-fn a_complete_file_takes_the_place_of_the_one_before() {
-    let server = Server::start(items(1));
-    let dir = own(&server, ITEMS);
-    file(dir.path(), "old.csv", "of before");
-
-    let args = ["pull", "own.yaml", "items", "-o", "old.csv", "--columns", "at,id"];
-    let ended = tracklake(dir.path(), &args, &[]);
-
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
-    let at = "2024-07-25T10:00:00.000000Z";
-    let text = fs::read_to_string(dir.path().join("old.csv")).unwrap();
-    assert_eq!(text, format!("at,id\n{at},3\n{at},4\n{at},5\n"));
-    let names: Vec<_> =
-        fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 2, "{names:?}");
-}
-
-/// Makes a pipe with a name, and reads it to its end on a thread.
-fn pipe(path: &Path) -> std::thread::JoinHandle<String> {
-    let made = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success());
-    let path = path.to_owned();
-    std::thread::spawn(move || fs::read_to_string(path).unwrap())
-}
-
-#[test]
-fn a_pipe_with_a_name_takes_the_rows_and_stays_a_pipe() {
-    use std::os::unix::fs::FileTypeExt as _;
-    let server = Server::start(items(1));
-    let dir = own(&server, ITEMS);
-    let path = dir.path().join("rows.csv");
-    let read = pipe(&path);
-
-    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
-    let ended = tracklake(dir.path(), &args, &[]);
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    // Looked at first: nobody else would let the reader go.
-    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
-    assert_eq!(read.join().unwrap(), "id\n3\n4\n5\n");
-}
-
-#[test]
-fn a_reader_of_a_pipe_with_a_name_may_have_enough() {
-    let server = Server::start(items(100_000));
-    let dir = own(&server, ITEMS);
-    let path = dir.path().join("rows.csv");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let first = std::thread::spawn(move || {
-        BufReader::new(File::open(path).unwrap()).lines().next().unwrap().unwrap()
-    });
-
-    let args = ["pull", "own.yaml", "items", "-o", "rows.csv", "--columns", "id"];
-    let ended = tracklake(dir.path(), &args, &[]);
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    assert_eq!(first.join().unwrap(), "id");
-    assert!(server.lines().len() < 50_000, "it went on");
-}
-
-#[test]
-fn a_link_is_followed_and_stays() {
-    let server = Server::start(items(1));
-    let dir = own(&server, ITEMS);
-    let path = |name: &str| dir.path().join(name);
-    std::os::unix::fs::symlink("real/rows.csv", path("link.csv")).unwrap();
-    std::os::unix::fs::symlink("link.csv", path("second.csv")).unwrap();
-    let made = Command::new("mkdir").arg(path("real")).status().unwrap();
-    assert!(made.success());
-
-    // First the target is not there yet, then it is replaced.
-    for columns in ["id", "day"] {
-        let args = ["pull", "own.yaml", "items", "-o", "second.csv", "--columns", columns];
-        let ended = tracklake(dir.path(), &args, &[]);
-
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let rows = fs::read_to_string(path("real/rows.csv")).unwrap();
-        assert_eq!(rows.lines().next(), Some(columns));
-        for link in ["link.csv", "second.csv"] {
-            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
-        }
-        assert_eq!(fs::read_dir(path("real")).unwrap().count(), 1, "nothing else is left");
-    }
-}
-
 /// Every `nth` of 20 records has an id that is none.
 fn misfits(nth: usize) -> impl Fn(&Request) -> Response + Send + Sync {
     move |_| {
@@ -476,56 +330,6 @@ fn misfits(nth: usize) -> impl Fn(&Request) -> Response + Send + Sync {
         let record = |at: usize| json!({"id": id(at), "name": "k3y-of-mine", "day": "2024-07-25"});
         Response::json(&json!({"items": (1..=20).map(record).collect::<Vec<_>>(), "more": false}))
     }
-}
-
-#[test]
-fn records_that_do_not_fit_are_told_and_left_out() {
-    let server = Server::start(misfits(10));
-    let dir = own(&server, ITEMS);
-
-    let ended = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", "x.jsonl"], &[]);
-
-    assert_eq!(ended.code, Some(7), "{ended:?}");
-    let text = fs::read_to_string(dir.path().join("x.jsonl")).unwrap();
-    assert_eq!(text.lines().count(), 18);
-    let expected =
-        "note: items: slice `all`, page 1, record 10: column `id`: expected int64, found \"n/a\"
-note: items: slice `all`, page 1, record 20: column `id`: expected int64, found \"n/a\"
-note: items: 2 records of 20 did not fit and are left out
-";
-    assert_eq!(ended.stderr, expected);
-}
-
-#[test]
-fn too_many_records_that_do_not_fit_leave_no_file() {
-    let server = Server::start(misfits(1));
-    let dir = own(&server, ITEMS);
-
-    let ended = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", "x.jsonl"], &[]);
-
-    assert_eq!(ended.code, Some(5), "{ended:?}");
-    assert!(ended.stderr.contains("20 of 20 records do not fit, 10 are tolerated"), "{ended:?}");
-    assert!(!dir.path().join("x.jsonl").exists());
-}
-
-#[test]
-fn parents_that_do_not_fit_are_told_of_and_what_belongs_to_others_comes() {
-    let server = Server::start(|request| {
-        if request.path.starts_with("/boxes/") {
-            return Response::json(&json!([{"id": 7, "box": 1, "day": "2024-07-25"}]));
-        }
-        let bad = json!({"id": "two", "key": "K2", "day": "2024-07-25"});
-        Response::json(&json!([{"id": 1, "key": "K1", "day": "2024-07-25"}, bad]))
-    });
-    let dir = own(&server, BOXES);
-
-    let args = ["pull", "own.yaml", "things", "--columns", "box,id"];
-    let ended = tracklake(dir.path(), &args, &[]);
-
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), "box,id\n1,7\n"), "{ended:?}");
-    let told =
-        "note: things: 1 record of its parents did not fit: nothing that belongs to them is here\n";
-    assert_eq!(ended.stderr, told);
 }
 
 #[test]
@@ -623,138 +427,6 @@ fn what_is_read_of_a_given_parent_has_to_be_given() {
     ] {
         assert!(ended.stderr.contains(expected), "`{expected}` is not in {}", ended.stderr);
     }
-}
-
-/// What a preview prints, without the server's port.
-fn preview(server: &Server, dir: &Path, args: &[&str], columns: &str) -> Ended {
-    let args = [&["preview", "own.yaml", "items"][..], args].concat();
-    let ended = tracklake(dir, &args, &[("COLUMNS", columns)]);
-    let stdout = ended.stdout.replace(&server.url(), "http://host");
-    Ended { stdout, ..ended }
-}
-
-#[test]
-fn a_preview_shows_rows_types_nulls_rejects_and_the_request_without_secrets() {
-    let server = Server::start(misfits(10));
-    let dir = own(&server, ITEMS);
-
-    let ended = preview(&server, dir.path(), &[], "80");
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(7), ""));
-    insta::assert_snapshot!(ended.stdout, @r#"
-    own.items: 18 rows of 20 records, 1 request
-    request: GET http://host/items?page=1&size=3
-      X-Key: ***
-
-    column  type       nulls  1           2           3
-    id      int64        0 %  1           2           3
-    name    string       0 %  ***         ***         ***
-    day     date         0 %  2024-07-25  2024-07-25  2024-07-25
-    at      timestamp  100 %  ·           ·           ·
-    _extra  json       100 %  ·           ·           ·
-    (room for 3 rows of 10 beside each other)
-
-    2 records of 20 did not fit:
-      slice `all`, page 1, record 10: column `id`: expected int64, found "n/a"
-        {"id":"n/a","name":"***","day":"2024-07-25"}
-      slice `all`, page 1, record 20: column `id`: expected int64, found "n/a"
-        {"id":"n/a","name":"***","day":"2024-07-25"}
-    "#);
-}
-
-#[test]
-fn a_preview_is_not_wider_than_a_terminal_of_40_columns() {
-    let server = Server::start(items(1000));
-    let dir = own(&server, ITEMS);
-
-    let ended = preview(&server, dir.path(), &["--limit", "2"], "40");
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    insta::assert_snapshot!(ended.stdout, @r#"
-    own.items: 3 rows of 3 records, 1 request
-    request: GET http://host/items?page=1&size=3
-      X-Key: ***
-
-    column  1                2
-    id      3                4
-    name    工工工工工工工…  工工工工工工工…
-    day     2024-07-25       2024-07-25
-    at      2024-07-25T10:…  2024-07-25T10:…
-    _extra  ·                ·
-
-    column  type       nulls
-    id      int64        0 %
-    name    string       0 %
-    day     date         0 %
-    at      timestamp    0 %
-    _extra  json       100 %
-    "#);
-    assert_eq!(server.lines().len(), 1, "{:?}", server.lines());
-}
-
-#[test]
-fn a_preview_that_fails_shows_the_request_and_why() {
-    let server = Server::start(|_| Response::status(500, &json!({"reason": "k3y-of-mine"})));
-    let dir = own(&server, ITEMS);
-
-    let ended = preview(&server, dir.path(), &[], "80");
-
-    assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(
-        ended.stdout.contains("request: GET http://host/items?page=1&size=3"),
-        "{}",
-        ended.stdout
-    );
-    assert!(ended.stderr.contains("answers with status 500"), "{}", ended.stderr);
-    assert!(!format!("{ended:?}").contains("k3y-of-mine"), "{ended:?}");
-}
-
-#[test]
-fn a_column_is_named_once_and_by_its_name() {
-    let server = Server::start(items(1));
-    let dir = own(&server, ITEMS);
-    for (columns, why) in [
-        ("id,id", "expected each column once"),
-        ("day,id,day", "expected each column once"),
-        ("", "expected names of columns with a comma between each two"),
-        ("id,", "expected names of columns with a comma between each two"),
-    ] {
-        let args = ["pull", "own.yaml", "items", "--columns", columns];
-        let ended = tracklake(dir.path(), &args, &[]);
-
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{columns}");
-        let expected = format!("`--columns {columns}` cannot be read: {why}");
-        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
-    }
-    assert!(server.lines().is_empty());
-}
-
-#[test]
-fn nothing_that_a_server_sends_is_obeyed_by_a_terminal() {
-    let server = Server::start(|_| {
-        let id = "\u{9b}31m\u{202e}dne\u{1b}]0;title\u{7}";
-        let record = json!({"id": id, "name": id, "day": "2024-07-25"});
-        Response::json(&json!({"items": [record, {"id": 1, "name": id}], "more": false}))
-    });
-    let dir = own(&server, &ITEMS.replace("paginate:", "max_rejected: 50%\n    paginate:"));
-    let obeyed = |it: char| (it.is_control() && it != '\n') || it == '\u{202e}';
-
-    let shown = tracklake(dir.path(), &["preview", "own.yaml"], &[]);
-    let pulled = tracklake(dir.path(), &["pull", "own.yaml", "items", "-o", "a.csv"], &[]);
-    let run = tracklake(dir.path(), &["run", "own.yaml"], &[]);
-    let kept = tracklake(dir.path(), &["quarantine", "own.yaml"], &[]);
-    for ended in [shown, pulled, run, kept] {
-        for text in [&ended.stdout, &ended.stderr] {
-            assert!(!text.contains(obeyed), "{text:?}");
-        }
-        let both = format!("{}{}", ended.stdout, ended.stderr);
-        assert!(both.contains("did not fit") || both.contains(r"\u{9b}31m\u{202e}dne"), "{both}");
-    }
-
-    // A program gets what the server sent.
-    let kept = tracklake(dir.path(), &["quarantine", "own.yaml", "--json"], &[]);
-    let line: Value = serde_json::from_str(kept.stdout.lines().next().unwrap()).unwrap();
-    assert!(line["raw"].as_str().unwrap().contains('\u{202e}'), "{line}");
 }
 
 /// What is asked of Tracker for issues.
