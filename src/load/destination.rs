@@ -12,8 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     FileContext, Inspection, PartitionChange, ReadScopes, ResumeHeader, Rewrite, Spooled,
     StagedFile, Unapplied, WriteError,
-    commit::{self, Outcome, StagedStream, Staging},
+    commit::{Outcome, StagedStream, Staging},
     compact::scattered,
+    journal,
     lock::Lock,
     manifest::{self, Manifest},
     merge::{Counts, Rule},
@@ -69,7 +70,7 @@ pub(super) struct Held {
 impl Held {
     /// The run's staging directory.
     pub(super) fn staging(&self) -> String {
-        format!("{}/{}", commit::staging(&self.pipeline), run_segment(&self.run))
+        format!("{}/{}", journal::staging(&self.pipeline), run_segment(&self.run))
     }
 
     /// Where finished slices are kept.
@@ -90,7 +91,7 @@ impl Drop for Held {
         }
         // Not empty where a commit failed half-way: the next run finishes it.
         let _ = self.store.remove_if_empty(&self.staging());
-        let _ = self.store.remove_if_empty(&commit::staging(&self.pipeline));
+        let _ = self.store.remove_if_empty(&journal::staging(&self.pipeline));
     }
 }
 
@@ -115,7 +116,7 @@ impl Destination {
         let store = Store::of(&plan.path, plan.lease)?;
         let lock = Lock::take(&store, pipeline, run)?;
         let finished = Inspection::of(&store, pipeline).unapplied()?;
-        commit::recover(&store, pipeline)?;
+        journal::recover(&store, pipeline)?;
         Ok(Self {
             finished,
             held: Arc::new(Held {

@@ -29,6 +29,7 @@ mod destination;
 mod error;
 mod index;
 mod inspect;
+mod journal;
 mod known;
 mod lock;
 mod manifest;

@@ -1,9 +1,9 @@
 //! Whether rows of certain keys come: those of records that are in quarantine.
 //!
 //! ```text
-//! watched   41 (of an earlier run)   42 (of this run)   43 (of an earlier run)
-//! came      41 | 42 | 44
-//! has_come  41 yes                   42 yes             43 no
+//! watched        41 (of an earlier run)   42 (of this run)   43 (of an earlier run)
+//! came           41 | 42 | 44
+//! may have come  41 yes                   42 yes             43 no            45 yes: nobody knows
 //! ```
 
 use std::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::plan::{Name, StreamPlan, WriteMode};
 
-/// Keys that are watched, at most: some 10 MB.
+/// Keys that are watched, at most: some 10 MB. Half of them are for those of earlier runs.
 pub(super) const MOST_WATCHED: usize = 100_000;
 
 /// Which run has rejected a record of a key.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::support::{FORMATS, TestRow, batch, name, now, read, row, stream};
 use crate::{
     load::{
-        Destination, Purpose, ReadScopes, Rewrite, WriteError, commit,
+        Destination, Purpose, ReadScopes, Rewrite, WriteError, journal,
         store::{EntryKind, Store, memory},
     },
     plan::{DestinationPath, DestinationPlan, FormatPlan, LeasePlan, WriteMode},
@@ -120,7 +120,7 @@ fn a_run_that_ends_anywhere_has_changed_everything_in_a_bucket_or_nothing() {
             memory::copy("memory://crash-first", "memory://crash-again");
             let again = store("crash-again");
             again.fuse.set(changes);
-            let is_recovered = commit::recover(&again, &name("p")).is_ok();
+            let is_recovered = journal::recover(&again, &name("p")).is_ok();
             drop(open("crash-again"));
             let expected = if is_committed { &after } else { &before };
             let found = tree("crash-again");

@@ -8,7 +8,7 @@ use super::support::{FORMATS, TestRow, name, names, now, open, read, row, stream
 use crate::{
     load::{
         Destination, Fate, KeptReject, Purpose, ReadScopes, RejectContext, RejectedRecord, Rewrite,
-        WriteError, commit, store::Store,
+        WriteError, journal, store::Store,
     },
     plan::{DestinationPlan, FormatPlan, WriteMode},
 };
@@ -84,7 +84,7 @@ fn a_run_that_ends_anywhere_has_changed_everything_or_nothing() {
             copy(dir.path(), again.path());
             let store = Store::open(again.path()).unwrap();
             store.fuse.set(changes);
-            let is_recovered = commit::recover(&store, &name("p")).is_ok();
+            let is_recovered = journal::recover(&store, &name("p")).is_ok();
             drop(open(again.path(), &BOTH));
             let expected = if is_committed { &after } else { &before };
             assert!(
