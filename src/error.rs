@@ -479,6 +479,17 @@ impl Error {
             | Self::NotStarted { .. } => 130,
         }
     }
+
+    /// Whether the error says why something failed, not only that it was left because of another.
+    pub fn is_cause(&self) -> bool {
+        match self {
+            Self::Slices { source, .. }
+            | Self::SomeSlices { source, .. }
+            | Self::Pull { source, .. } => source.is_cause(),
+            Self::Parent { .. } => false,
+            _ => true,
+        }
+    }
 }
 
 /// An error with its causes on one line.

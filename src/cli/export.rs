@@ -263,7 +263,8 @@ impl Exporter {
     }
 }
 
-/// Prints what runs did: their reports on stdout, the errors of their streams on stderr.
+/// Prints what runs did: their reports on stdout, the errors of their streams on stderr, and of them
+/// first what happened, then what was left because of it.
 pub(super) fn print(
     reports: &[RunReport],
     json: bool,
@@ -281,7 +282,9 @@ pub(super) fn print(
     }
     let of_streams = reports.iter().flat_map(|it| &it.streams).filter_map(|it| it.error.as_ref());
     let of_runs = reports.iter().filter_map(|it| it.error.as_ref());
-    for err in of_streams.chain(of_runs) {
+    let (causes, consequences): (Vec<_>, Vec<_>) =
+        of_streams.chain(of_runs).partition(|it| it.is_cause());
+    for err in causes.into_iter().chain(consequences) {
         logs::error(global.log, err);
     }
     Ok(())

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     io::Read as _,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };

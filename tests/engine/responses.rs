@@ -120,3 +120,38 @@ fn a_key_stands_in_a_header_without_any_scheme() {
 
     assert_eq!(request.header("authorization"), "lin_api_1");
 }
+
+#[test]
+fn what_the_server_said_is_printed_before_what_was_left_because_of_it() {
+    let over = Arc::<OnceLock<()>>::default();
+    let waits = Arc::clone(&over);
+    let server = Server::start(move |request| {
+        if request.path == "/slow" {
+            // It has no answer before the run has stopped.
+            waits.wait();
+        }
+        Response::status(401, &json!({ "message": "who are you?" }))
+    });
+    let yaml = own(
+        &server,
+        &format!(
+            "  slow:\n    request: {{ path: /slow }}{COLUMNS}  refused:\n    request: {{ path: /refused }}{COLUMNS}"
+        ),
+    );
+    let yaml = yaml.replace("max_in_flight: 1", "max_in_flight: 2");
+
+    let ended = Workspace::new().run(&yaml, &[], &[]);
+
+    over.set(()).unwrap();
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let (_, said) = ended.stderr.split_once("error: ").unwrap();
+    assert_eq!(
+        said.replace(&server.url(), "SERVER"),
+        r#"stream `refused`: 1 of 1 slices could not be read, first `all`; nothing of it is published
+  cause: `SERVER/refused` refuses the credentials with status 401: {"message":"who are you?"}
+  hint: check the token, password or key that the pipeline is given; `tracklake list` shows its variables
+error: stream `slow`: 1 of 1 slices could not be read, first `all`; nothing of it is published
+  cause: not read, because the run stops
+"#
+    );
+}
