@@ -81,10 +81,16 @@ fn ids(workspace: &Workspace) -> Vec<u64> {
 /// Runs against a server that is not to be read: exit 4, all parts said, nothing touched.
 #[track_caller]
 fn fails(name: &str, url: &str, says: &[&str]) {
+    fails_with(name, &file(url), says);
+}
+
+/// The same with a pipeline file.
+#[track_caller]
+fn fails_with(name: &str, yaml: &str, says: &[&str]) {
     let workspace = after_a_good_run();
     let before = workspace.published();
 
-    let ended = run(&workspace, &file(url));
+    let ended = run(&workspace, yaml);
 
     assert_eq!(ended.code, Some(4), "{name}: {}", ended.stderr);
     for part in says {
