@@ -7,7 +7,10 @@ mod support;
 
 use std::{
     fs,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -208,6 +211,38 @@ fn an_empty_page_is_a_refused_log_in_only_where_its_reason_says_so() {
         assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains("refuses the credentials with status 200: AUTH"));
     }
+}
+
+#[test]
+fn a_page_for_nobody_in_particular_is_a_refused_log_in_and_takes_no_rows_away() {
+    let is_refused = Arc::new(AtomicBool::new(false));
+    let server = Server::start({
+        let is_refused = Arc::clone(&is_refused);
+        move |request| {
+            if !is_refused.load(SeqCst) {
+                let failed = page(request).header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED");
+                return failed.header("X-Seraph-LoginReason", "OK");
+            }
+            let public = request.param("part") == Some("1");
+            let seen = if public { page(request) } else { Response::json(&json!({"items": []})) };
+            seen.header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
+        }
+    });
+    let yaml = pipeline(&server, r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#).replace(
+        "{ merge: { key: [part, id] } }",
+        "{ replace: { scope: slice, key: [part, id], by: { part: slice.part } } }",
+    );
+    let workspace = Workspace::new();
+    let ended = workspace.run(&yaml, &[], &SECRETS);
+    assert_eq!(ended.code, Some(7), "another way to log in held: {}", ended.stderr);
+    assert_eq!(workspace.rows("items").len(), PARTS);
+
+    is_refused.store(true, SeqCst);
+    let ended = workspace.run(&yaml, &[], &SECRETS);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("refuses the credentials with status 200: AUTHENTICATED_FAILED"));
+    assert_eq!(workspace.rows("items").len(), PARTS);
 }
 
 #[test]

@@ -107,16 +107,21 @@ pub(super) fn wait(
 /// Why Jira does not log in whoever asks. Asking again would lock the account for longer.
 ///
 /// - After wrong passwords it wants a CAPTCHA to be answered: a 403, which says where.
-/// - A failed log-in may be a success without a body (JRA-41559); the other reasons for one (`OK`,
-///   `OUT`) are none.
+/// - A failed log-in may be a success: without a body (JRA-41559), or with the page that nobody in
+///   particular may see, whose missing records would pass for deleted ones. The other reasons for a
+///   log-in (`OK`, `OUT`) are none, and `OK` beside a failed one says that another way held.
 pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
     match answer.status {
         401 | 403 => answer.header("x-authentication-denied-reason"),
-        200..=299 if answer.body.is_empty() => {
+        200..=299 => {
             let refusals =
                 ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
-            let reason = answer.header("x-seraph-loginreason")?;
-            refusals.iter().any(|it| reason.contains(it)).then_some(reason)
+            let reasons = answer.headers.iter().filter(|(it, _)| it == "x-seraph-loginreason");
+            let mut reasons = reasons.flat_map(|(_, it)| it.split(',')).map(str::trim);
+            if reasons.clone().any(|it| it == "OK") {
+                return None;
+            }
+            reasons.find(|it| refusals.iter().any(|refusal| it.contains(refusal)))
         }
         _ => None,
     }
