@@ -84,6 +84,16 @@ pub enum StuckPaging {
         /// The path in the record.
         field: String,
     },
+    /// A link leads to the next page, but not by the declared parameter.
+    #[error(
+        "the link to the page after page {page} has no parameter `{param}`, which it is asked by"
+    )]
+    NoLinkParam {
+        /// Counted from 1.
+        page: u64,
+        /// The parameter.
+        param: String,
+    },
     /// The API cannot be asked for what lies behind its largest offset.
     #[error("the next page starts at {offset}, beyond {max}, the largest that the API takes")]
     BeyondLargestOffset {
@@ -278,7 +288,11 @@ impl<'a> Paginator<'a> {
                 match param {
                     None => return Ok(Next::Page(Ask { params: Vec::new(), url: Some(link) })),
                     Some(name) => {
-                        let Some(value) = query_value(&link, name) else { return Ok(Next::End) };
+                        let Some(value) = query_value(&link, name).filter(|it| !it.is_empty())
+                        else {
+                            let (page, param) = (self.page, name.clone());
+                            return Err(StuckPaging::NoLinkParam { page, param });
+                        };
                         let place = crate::plan::Place::Query;
                         let placement = Placement { place, name: name.clone() };
                         Ask { params: vec![(placement, Value::String(value))], url: None }

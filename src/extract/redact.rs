@@ -88,6 +88,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             | StuckPaging::LongToken { bytes: _ }
             | StuckPaging::OnlyEmptyPages
             | StuckPaging::NoLastRecord { page: _, field: _ }
+            | StuckPaging::NoLinkParam { page: _, param: _ }
             | StuckPaging::BeyondLargestOffset { offset: _, max: _ } => {}
         },
         ExtractError::Short { expected: _, found: _ }

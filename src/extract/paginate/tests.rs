@@ -215,6 +215,19 @@ fn a_link_is_followed_or_gives_its_parameter() {
 }
 
 #[test]
+fn a_link_without_its_parameter_is_an_error_and_not_the_end() {
+    let extract = PaginatePlan {
+        scheme: PageScheme::Link { param: Some("id".into()) },
+        ..PaginatePlan::default()
+    };
+    for target in ["api.example.net/v3/x?cursor=2", "api.example.net/v3/x?id=", "/v3/x"] {
+        let link = format!(r#"<{target}>; rel="next""#);
+        let error = "the link to the page after page 1 has no parameter `id`, which it is asked by";
+        check(&extract, &[with_header("link", &link)], &["", error]);
+    }
+}
+
+#[test]
 fn a_link_that_comes_back_is_an_error_not_a_loop() {
     let follow =
         PaginatePlan { scheme: PageScheme::Link { param: None }, ..PaginatePlan::default() };
