@@ -251,8 +251,10 @@ impl<'a> Paginator<'a> {
             PageScheme::Number { .. } | PageScheme::Offset { .. } | PageScheme::LastRecord { .. }
         );
         if counts && facts.records == 0 {
-            // Where the API has promised more, an end here would lose records without a word.
-            return if promised {
+            // Where the API has promised more, an end here would lose records without a word, unless
+            // as many as it counts have come.
+            let has_all = ledger.total().is_some_and(|it| self.returned >= it);
+            return if promised && !has_all {
                 Err(StuckPaging::EmptyPage { page: self.page })
             } else {
                 Ok(Next::End)

@@ -148,6 +148,25 @@ fn an_empty_page_ends_where_nothing_else_says_so_but_not_where_more_was_promised
 }
 
 #[test]
+fn an_empty_page_ends_where_as_many_records_came_as_the_api_counts_whatever_its_flag_says() {
+    let signals =
+        Signals { last: Some(body("isLast")), total: Some(body("total")), ..Signals::default() };
+    let says = |total: u64| json!({"isLast": false, "total": total});
+
+    check(&numbered(signals.clone()), &[page(0, &says(0))], &["page=1", "end"]);
+    check(
+        &numbered(signals.clone()),
+        &[page(2, &says(2)), page(0, &says(2))],
+        &["page=1", "page=2", "end"],
+    );
+    check(
+        &numbered(signals),
+        &[page(2, &says(3)), page(0, &says(3))],
+        &["page=1", "page=2", "page 2 is empty, although the API says that more follows"],
+    );
+}
+
+#[test]
 fn a_number_of_pages_in_a_header_ends() {
     let signals =
         Signals { total_pages: Some(Signal::Header("x-total-pages".into())), ..Signals::default() };
