@@ -70,6 +70,11 @@ impl Ledger {
         Self { keyed, told_apart, ..Self::default() }
     }
 
+    /// Whether equal records are the same record, so that reading one again doubles nothing.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
     /// Counts a page and the total that it names.
     pub(super) fn add(&mut self, facts: &PageFacts, total: Option<u64>) -> PageNews {
         self.pages += 1;

@@ -147,6 +147,8 @@ pub(super) struct Paginator<'a> {
     /// Whether two tokens in a row were different: then each one leads to one page.
     has_new_tokens: Option<bool>,
     last_token: Option<Value>,
+    /// Whether a page was too much, so that no larger one is asked for.
+    has_shrunk: bool,
 }
 
 /// The headers of a response, as far as paging reads them: names in lower case.
@@ -168,6 +170,7 @@ impl<'a> Paginator<'a> {
             empty_pages: 0,
             has_new_tokens: None,
             last_token: None,
+            has_shrunk: false,
         }
     }
 
@@ -222,11 +225,7 @@ impl<'a> Paginator<'a> {
         self.fullest = self.fullest.max(facts.records);
         let signals = &self.plan.signals;
         if news == PageNews::Repeated {
-            return if signals.end_on_repeat {
-                Ok(Next::End)
-            } else {
-                Err(StuckPaging::RepeatedPage { page: self.page })
-            };
+            return self.repeated(facts, ledger);
         }
         let last = flag(signals.last.as_ref(), facts, headers);
         let more = flag(signals.more.as_ref(), facts, headers);
@@ -261,6 +260,27 @@ impl<'a> Paginator<'a> {
             };
         }
         self.next(facts, headers)
+    }
+
+    /// What a page without a new record says: that paging is ignored and all records have come, or,
+    /// where it is as full as was asked for, only that the place is ignored and the size is heeded.
+    fn repeated(&mut self, facts: &PageFacts, ledger: &Ledger) -> Result<Next, StuckPaging> {
+        let repeated = StuckPaging::RepeatedPage { page: self.page };
+        if !self.plan.signals.end_on_repeat {
+            return Err(repeated);
+        }
+        let Some(size) = self.size.filter(|it| self.has_size_param() && facts.records == *it)
+        else {
+            return Ok(Next::End);
+        };
+        // A page twice as large has more, or all of them. Where larger ones are too much, or rows
+        // would be doubled, nobody can tell.
+        if self.has_shrunk || !ledger.is_keyed() {
+            return Err(repeated);
+        }
+        self.size = Some(size * 2);
+        self.most = self.size;
+        Ok(Next::Page(self.first()))
     }
 
     fn next(&mut self, facts: &PageFacts, headers: &Headers) -> Result<Next, StuckPaging> {
@@ -397,6 +417,7 @@ impl<'a> Paginator<'a> {
     pub(super) fn shrink(&mut self, ask: &Ask) -> Option<(Shrunk, u64)> {
         let size_param = self.size_param().map(|(param, _)| param)?;
         let at = Position { page: self.page, returned: self.returned };
+        self.has_shrunk = true;
         match page_size::smaller(&self.plan.scheme, at, self.size?)? {
             Smaller::Here { size, page } => {
                 (self.size, self.most) = (Some(size), Some(size));
@@ -424,7 +445,8 @@ impl<'a> Paginator<'a> {
 
     /// Stands before the first page again, with pages of the same size, and asks for it.
     pub(super) fn restart(&mut self) -> Ask {
-        *self = Self { size: self.most, most: self.most, ..Self::new(self.plan) };
+        let Self { most, has_shrunk, .. } = *self;
+        *self = Self { size: most, most, has_shrunk, ..Self::new(self.plan) };
         self.first()
     }
 
@@ -443,6 +465,10 @@ impl<'a> Paginator<'a> {
             return Ok(());
         }
         Err(StuckPaging::RepeatedToken { token: token.to_owned() })
+    }
+
+    fn has_size_param(&self) -> bool {
+        self.plan.size.as_ref().is_some_and(|it| it.param.is_some())
     }
 
     fn size_param(&self) -> Option<(Placement, Value)> {

@@ -332,6 +332,40 @@ fn an_api_that_ignores_paging_is_read_once_where_a_repeated_page_is_the_end() {
 }
 
 #[test]
+fn a_repeated_page_as_full_as_was_asked_for_is_no_end_until_a_larger_one_has_no_more() {
+    for (records_there, expected) in [
+        (
+            5,
+            &[
+                "GET /items?size=2",
+                "GET /items?id=2&size=2",
+                "GET /items?size=4",
+                "GET /items?id=4&size=4",
+                "GET /items?size=8",
+                "GET /items?id=5&size=8",
+            ][..],
+        ),
+        (2, &["GET /items?size=2", "GET /items?id=2&size=2", "GET /items?size=4"]),
+    ] {
+        let server = Server::start(move |request| {
+            Response::json(&records(1..=request.number("size").min(records_there)))
+        });
+        let yaml = items(
+            &server,
+            "    request: { path: /items }
+    paginate: { last_record: { from: id, param: id, size_param: size, size: 2, end_on_repeat: true } }",
+        );
+
+        let (workspace, ended) = export(&yaml);
+
+        let rows: Vec<_> = (1..=records_there).map(|it| json!([it])).collect();
+        assert_eq!(table(&workspace, "items", &["id"]), json!(rows));
+        assert_eq!(server.lines(), expected);
+        assert_eq!(ended.report()["streams"][0]["rows"], records_there);
+    }
+}
+
+#[test]
 fn a_watermark_moves_from_since_to_until() {
     const FROM: usize = 1_720_569_600_000;
     let server = Server::start(|request| {

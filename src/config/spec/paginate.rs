@@ -193,7 +193,7 @@ pub(in crate::config) struct LastRecordSpec {
     /// Path of a flag that is false on the last page.
     pub(in crate::config) more: Option<String>,
     /// A page without a new record is the end instead of an error; for APIs that may ignore
-    /// paging. Default: false.
+    /// paging. One as full as was asked for is asked for again, twice as large. Default: false.
     #[serde(default)]
     pub(in crate::config) end_on_repeat: bool,
     /// A page with fewer records than asked for is the end. Default: false.

@@ -354,6 +354,22 @@ fn a_page_without_a_new_record_is_an_error_or_the_end_as_declared() {
     plan.signals.end_on_repeat = true;
     let lenient = Paginator::new(&plan).after(&facts, &[], PageNews::Repeated, &ledger);
     assert_eq!(lenient, Ok(Next::End));
+
+    // As full as was asked for, it may have more behind it that cannot be reached.
+    plan.size = Some(SizePlan { param: Some(param("perPage")), size: 1 });
+    let ask = |paginator: &mut Paginator<'_>, ledger: &Ledger| {
+        text(paginator.after(&facts, &[], PageNews::Repeated, ledger))
+    };
+    let mut paginator = Paginator::new(&plan);
+    assert_eq!(ask(&mut paginator, &ledger), "perPage=2");
+    assert_eq!(ask(&mut paginator, &ledger), "end");
+    let repeated = "page 1 came back with nothing but records that earlier pages had";
+    assert_eq!(ask(&mut Paginator::new(&plan), &Ledger::new(false, 1)), repeated);
+    plan.size = Some(SizePlan { param: Some(param("perPage")), size: 2 });
+    let mut paginator = Paginator::new(&plan);
+    let first = paginator.first();
+    assert!(paginator.shrink(&first).is_some());
+    assert_eq!(ask(&mut paginator, &ledger), repeated);
 }
 
 #[test]
