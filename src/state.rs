@@ -159,7 +159,9 @@ pub fn start(rule: StartRule, states: &[Option<&StreamState>]) -> Start {
         (None, None) => None,
     };
     let redo_from = states.iter().filter_map(|it| it.redo_from).min();
-    match read_up_to {
+    // What nobody has asked for so far is not read again.
+    let asked_from = states.iter().filter_map(|it| it.asked_from.or(it.started_from)).min();
+    match read_up_to.map(|it| asked_from.map_or(it, |asked| it.max(asked))) {
         Some(start) => Start::At(redo_from.map_or(start, |redo| redo.min(start))),
         None => Start::AsPlanned,
     }
@@ -283,6 +285,20 @@ mod tests {
         let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
 
         assert_eq!(found, Start::At(at("2024-05-26")), "60 days before the last reading");
+    }
+
+    #[test]
+    fn nothing_is_read_again_from_before_where_reading_began() {
+        let own = state(Some("2024-07-25"), "2024-07-24");
+        for (lookback, reread) in [(None, Some(60)), (Some(3), None)] {
+            let found = start(rule("2024-07-24", lookback, reread), &[Some(&own)]);
+            assert_eq!(found, Start::At(at("2024-07-24")));
+        }
+
+        // `--since` has asked for more in between, which changes like the rest.
+        let own = StreamState { asked_from: Some(at("2024-07-01")), ..own };
+        let found = start(rule("2024-07-24", None, Some(60)), &[Some(&own)]);
+        assert_eq!(found, Start::At(at("2024-07-01")));
     }
 
     #[test]
