@@ -170,6 +170,11 @@ impl ExtractError {
         }
     }
 
+    /// Whether the server may know the token no longer that leads to the page.
+    pub(super) fn may_have_expired(&self) -> bool {
+        matches!(self, Self::Status { status: 400 | 404 | 410, .. })
+    }
+
     /// Whether the error says why something was not read, not only that it was left.
     pub fn is_cause(&self) -> bool {
         !matches!(self, Self::Stopped | Self::Exhausted(_))

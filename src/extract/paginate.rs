@@ -403,9 +403,12 @@ impl<'a> Paginator<'a> {
     /// Whether asking again for a page that got lost on its way might give the one after it: the
     /// server itself moves on, because one token leads through all pages.
     pub(super) fn is_moved_by_asking(&self) -> bool {
-        matches!(self.plan.scheme, PageScheme::Token { may_repeat: true, .. })
-            && self.page > 0
-            && self.has_new_tokens != Some(true)
+        self.may_expire() && self.has_new_tokens != Some(true)
+    }
+
+    /// Whether the server keeps what it is asked for, for a while: a scroll under way.
+    pub(super) fn may_expire(&self) -> bool {
+        matches!(self.plan.scheme, PageScheme::Token { may_repeat: true, .. }) && self.page > 0
     }
 
     /// Whether the server can be asked for smaller pages than so far.

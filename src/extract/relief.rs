@@ -13,6 +13,10 @@ use super::{
     SendError, Shrunk, Slice, SliceCounters, quota, redact,
 };
 
+/// How often a slice is begun again after a token that the server may know no longer: each time all of
+/// it is read.
+const MOST_EXPIRED: u32 = 2;
+
 /// A page that did not come, and where the slice stood.
 pub(super) struct Missing<'a, 'p> {
     pub slice: &'a Slice,
@@ -83,6 +87,13 @@ impl Extractor {
                 Shrunk::Ask(ask) => Relief::Ask(ask),
                 Shrunk::Restart(first) => Relief::Restart(first),
             });
+        }
+        if err.may_have_expired() && paginator.may_expire() && *restarts < MOST_EXPIRED {
+            *restarts += 1;
+            let reason = redact::redacted(err, &self.redactor).to_string();
+            warn!(slice = %slice.id, restarts, reason, "a scroll may have expired: reading from the first page");
+            counters.retried();
+            return Ok(Relief::Restart(paginator.restart()));
         }
         let is_lost = err.may_have_lost_a_page() && paginator.is_moved_by_asking();
         if is_lost && *restarts < self.source.retry.max_attempts {
