@@ -118,6 +118,12 @@ impl Node {
         }
     }
 
+    /// Whether a block with something in it stands at a dotted path.
+    pub(super) fn has_entries(&self, path: &str) -> bool {
+        let found = self.walk(path).1.map(|it| &it.value);
+        matches!(found, Some(NodeValue::Map(entries)) if !entries.is_empty())
+    }
+
     /// Where the last key of a dotted path stands.
     fn key_place_of(&self, path: &str) -> Place {
         self.walk(path).0

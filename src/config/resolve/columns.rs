@@ -88,7 +88,7 @@ impl Resolver<'_> {
         specs: &IndexMap<String, ColumnSpec>,
         scope: &Scope,
     ) -> Vec<ColumnPlan> {
-        if specs.is_empty() && !self.removed.contains("columns") {
+        if specs.is_empty() && !self.was_emptied(at, "columns") {
             self.problem(at, "a stream needs at least one column", None);
         }
         let mut columns = Vec::new();

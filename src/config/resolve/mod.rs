@@ -179,6 +179,12 @@ impl Resolver<'_> {
         self.problems.push(Problem { place, path, message: message.into(), suggestion });
     }
 
+    /// Whether what stands at a path is gone because it, or all that is in it, could not be read, which
+    /// has been reported.
+    fn was_emptied(&self, path: &str, key: &str) -> bool {
+        self.removed.contains(key) || self.node.has_entries(path)
+    }
+
     /// Reports that `name` is none of the `known`, unless it was there and could not be read.
     fn unknown(&mut self, path: &str, what: &str, name: &str, known: &[&str]) {
         if self.removed.contains(name) {
@@ -336,7 +342,7 @@ impl Resolver<'_> {
         specs: indexmap::IndexMap<String, super::spec::StreamSpec>,
         source_envelope: &[crate::plan::JsonPath],
     ) -> Vec<StreamPlan> {
-        if specs.is_empty() && !self.removed.contains("streams") {
+        if specs.is_empty() && !self.was_emptied("streams", "streams") {
             self.problem("streams", "a pipeline needs at least one stream", None);
         }
         let listed = specs.iter().map(|(name, spec)| {
