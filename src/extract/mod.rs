@@ -58,8 +58,8 @@ pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
 
 use crate::plan::{
-    JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext, SourcePlan,
-    StreamPlan,
+    AuthPlan, JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext,
+    SourcePlan, StreamPlan,
 };
 use ahead::{Ahead, Places};
 use auth::Auth;
@@ -436,7 +436,8 @@ impl Extractor {
     ) -> Result<PageEnd<R::Output>, Judged> {
         let Sent { request, answer, asks_to_wait, attempts } = sent;
         let url = request.shown();
-        if let Some(reason) = respond::refused_log_in(answer) {
+        let logs_in = !matches!(self.source.auth, AuthPlan::None);
+        if let Some(reason) = respond::refused_log_in(answer).filter(|_| logs_in) {
             let (status, detail) = (answer.status, format!(": {reason}"));
             return Err(Judged::Final(ExtractError::Unauthorized { url, status, detail }));
         }

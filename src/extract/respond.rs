@@ -104,24 +104,29 @@ pub(super) fn wait(
     asked.unwrap_or_default().max(delay(retry, failures, random))
 }
 
-/// Why Jira does not log in whoever asks. Asking again would lock the account for longer.
+/// Why Jira does not log in whoever asks with credentials. Asking again would lock the account for longer.
 ///
 /// - After wrong passwords it wants a CAPTCHA to be answered: a 403, which says where.
 /// - A failed log-in may be a success: without a body (JRA-41559), or with the page that nobody in
 ///   particular may see, whose missing records would pass for deleted ones. The other reasons for a
 ///   log-in (`OK`, `OUT`) are none, and `OK` beside a failed one says that another way held.
+/// - So may one that was not looked at, such as that of a token which was revoked, or of a header that a
+///   proxy took out: the answer then is for `anonymous`.
 pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
+    let all = |name: &'static str| {
+        let values = answer.headers.iter().filter(move |(it, _)| it == name);
+        values.flat_map(|(_, it)| it.split(',')).map(str::trim)
+    };
     match answer.status {
         401 | 403 => answer.header("x-authentication-denied-reason"),
+        200..=299 if all("x-seraph-loginreason").any(|it| it == "OK") => None,
         200..=299 => {
             let refusals =
                 ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
-            let reasons = answer.headers.iter().filter(|(it, _)| it == "x-seraph-loginreason");
-            let mut reasons = reasons.flat_map(|(_, it)| it.split(',')).map(str::trim);
-            if reasons.clone().any(|it| it == "OK") {
-                return None;
-            }
-            reasons.find(|it| refusals.iter().any(|refusal| it.contains(refusal)))
+            let is_refusal = |it: &&str| refusals.iter().any(|refusal| it.contains(refusal));
+            let anonymous = all("x-ausername").any(|it| it == "anonymous");
+            let anonymous = anonymous.then_some("it answers as to `anonymous`");
+            all("x-seraph-loginreason").find(is_refusal).or(anonymous)
         }
         _ => None,
     }
