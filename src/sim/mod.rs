@@ -20,6 +20,7 @@ pub mod world;
 mod options;
 mod server;
 mod fault;
+mod jira_search;
 mod kept;
 mod tracker;
 mod tracker_search;

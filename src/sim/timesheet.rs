@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
 
+use super::jira_search;
 use super::server::{Call, html, reply, with_header};
 use super::world::timesheet::{JiraAudit, JiraMode, JiraRevoke, JiraUser, JiraWorklog};
 
@@ -44,6 +45,7 @@ pub(super) fn answer(call: &mut Call, segments: &[&str]) -> Response {
             feed(call, "deleted", changes)
         }
         ["api", "2", "worklog", "list"] if post => list(call),
+        ["api", "2", "search"] if get || post => jira_search::search(call, &api(call)),
         _ => return reply(404, &errors("null for uri")),
     };
     match answered {
@@ -306,7 +308,7 @@ fn api(call: &Call) -> String {
 }
 
 /// An instant on the server's own clock.
-fn local(call: &Call, at: DateTime<Utc>, format: &str) -> String {
+pub(super) fn local(call: &Call, at: DateTime<Utc>, format: &str) -> String {
     let zone = call.world.jira.zone.parse().unwrap_or(chrono_tz::UTC);
     at.with_timezone(&zone).format(format).to_string()
 }

@@ -96,3 +96,34 @@ async fn jira_feed_names_a_next_page_on_the_last_page_too() {
     assert_eq!(array(&list).len(), ids.len());
     assert!(list[0]["id"].is_string());
 }
+
+#[tokio::test]
+async fn jira_search_gives_smaller_pages_than_it_is_asked_for_and_counts_minutes_in_its_zone() {
+    let site = Site::with(SimOptions { page_cap: Some(7), ..SimOptions::default() }).await;
+    let world = site.sim.world();
+    let all: BTreeSet<_> = world.jira.worklogs.iter().map(|it| it.issue_id.to_string()).collect();
+    let search = |query: &str| site.jira(Method::GET, &format!("api/2/search?{query}"));
+    let (mut ids, mut start) = (BTreeSet::new(), 0);
+
+    loop {
+        let page = read_json(search(&format!("maxResults=1000&startAt={start}"))).await;
+        assert_eq!((&page["maxResults"], &page["total"]), (&7.into(), &all.len().into()));
+        let issues = array(&page["issues"]);
+        ids.extend(issues.iter().map(|it| it["id"].as_str().unwrap().to_owned()));
+        start += issues.len();
+        if issues.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(ids, all);
+
+    let newest = world.jira.worklogs.iter().max_by_key(|it| it.update_time).unwrap();
+    let moscow = (newest.update_time + chrono::TimeDelta::hours(3)).format("%Y-%m-%d%%20%H:%M");
+    let since = format!("jql=updated%20%3E%3D%20%22{moscow}%22%20ORDER%20BY%20updated");
+    let found = read_json(search(&since)).await;
+    let keys: Vec<_> = array(&found["issues"]).iter().map(|it| &it["key"]).collect();
+    assert!(keys.contains(&&json!(newest.issue_key)), "{found}");
+    assert!(keys.len() < all.len());
+    let unknown = read(search("jql=assignee%20%3D%20etl")).await;
+    assert_eq!(unknown.status, 400);
+}
