@@ -363,10 +363,10 @@ impl Span {
                     | WindowFormat::Rfc3339
                     | WindowFormat::Custom(_) => TimeDelta::seconds(1),
                 };
-                let half = (end - start) / 2;
-                let ticks = half.num_milliseconds() / grain.num_milliseconds();
-                let middle = start + grain * i32::try_from(ticks).ok()?;
-                (ticks > 0).then_some((Self::Instants(start, middle), Self::Instants(middle, end)))
+                let half = ((end - start) / 2).num_milliseconds();
+                let half = half - half % grain.num_milliseconds();
+                let middle = start + TimeDelta::try_milliseconds(half)?;
+                (half > 0).then_some((Self::Instants(start, middle), Self::Instants(middle, end)))
             }
         }
     }

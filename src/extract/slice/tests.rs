@@ -144,6 +144,32 @@ fn a_window_is_split_until_the_api_cannot_say_a_shorter_one() {
 }
 
 #[test]
+fn a_window_of_instants_is_split_at_what_the_api_can_say_however_long_it_is() {
+    use WindowFormat::{EpochMillis, EpochSeconds, Rfc3339};
+    for (format, from, until, expected) in [
+        // 50 days are 4 320 000 000 ms: half of them are more than 31 bits count.
+        (EpochMillis, "2024-01-01", "2024-02-20", Some("2024-01-26")),
+        (EpochMillis, "1900-01-01", "2100-01-01", Some("2000-01-01T12:00:00Z")),
+        (EpochSeconds, "1900-01-01", "2100-01-01", Some("2000-01-01T12:00:00Z")),
+        (Rfc3339, "2024-01-01", "2024-01-01T00:00:03Z", Some("2024-01-01T00:00:01Z")),
+        (Rfc3339, "2024-01-01", "2024-01-01T00:00:01.999Z", None),
+        (EpochMillis, "2024-01-01", "2024-01-01T00:00:00.003Z", Some("2024-01-01T00:00:00.001Z")),
+        (EpochMillis, "2024-01-01", "2024-01-01T00:00:00.001Z", None),
+    ] {
+        let at = |text: &str| match text.len() {
+            10 => instant(&format!("{text}T00:00:00Z")),
+            _ => instant(text),
+        };
+        let (start, end, middle) = (at(from), at(until), expected.map(at));
+
+        let halves = Span::Instants(start, end).halves(&format);
+
+        let both = middle.map(|it| (Span::Instants(start, it), Span::Instants(it, end)));
+        assert_eq!(halves, both, "{from} to {until} in {format:?}");
+    }
+}
+
+#[test]
 fn a_slice_of_a_parent_carries_its_values() {
     let plan = SlicesPlan::Parent(crate::plan::ParentPlan {
         stream: "issues".parse().unwrap(),
