@@ -306,6 +306,25 @@ mod tests {
         let own = state(Some("2024-07-25"), "2024-03-01");
 
         assert_eq!(start(rule("2024-01-01", Some(1), None), &[Some(&own)]), Start::AsPlanned);
+        let child = state(Some("2024-07-25"), "2024-01-01");
+        assert_eq!(
+            start(rule("2024-01-01", Some(1), None), &[Some(&own), Some(&child)]),
+            Start::AsPlanned,
+            "one of them has not read it"
+        );
+    }
+
+    #[test]
+    fn what_no_run_has_asked_for_covers_nothing() {
+        let none = StreamState::new(at("2024-07-25"));
+        assert!(!none.is_covered_from(at("2024-01-01")));
+
+        let mut asked = state(None, "2024-03-01");
+        assert!(asked.is_covered_from(at("2024-03-01")));
+        assert!(!asked.is_covered_from(at("2024-03-02")));
+        // A run of a part of the time reached further back.
+        asked.asked_from = Some(at("2024-01-01"));
+        assert!(!asked.is_covered_from(at("2024-02-01")));
     }
 
     #[test]
@@ -316,6 +335,60 @@ mod tests {
         let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
 
         assert_eq!(found, Start::At(at("2024-02-01")));
+
+        let mut other = state(None, "2024-01-01");
+        other.redo_from = Some(at("2024-03-01"));
+        let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own), Some(&other)]);
+        assert_eq!(found, Start::At(at("2024-02-01")), "the earlier one has the later one in it");
+        own.redo_from = Some(at("2024-07-24"));
+        let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
+        assert_eq!(found, Start::At(at("2024-05-26")), "it is read again in any case");
+    }
+
+    #[test]
+    fn a_run_up_to_its_clock_leaves_how_far_it_came() {
+        let mut old = state(Some("2024-07-20"), "2024-03-01");
+        old.redo_from = Some(at("2024-06-01"));
+        old.pending = vec![BTreeMap::from([("key".to_owned(), Value::from("OPS-1"))])];
+        let pending = vec![BTreeMap::from([("key".to_owned(), Value::from("OPS-7"))])];
+        let progress = Progress {
+            largest: Some(at("2024-07-25")),
+            failed_from: None,
+            started: Some(at("2024-01-01")),
+            asked_from: Some(at("2024-01-01")),
+            pending: pending.clone(),
+        };
+
+        let new = advance(Some(&old), progress, Extent::ToNow, at("2024-07-26"));
+
+        let expected = StreamState {
+            cursor: Some(at("2024-07-25")),
+            started_from: Some(at("2024-01-01")),
+            asked_from: Some(at("2024-01-01")),
+            redo_from: None,
+            pending,
+            published_at: at("2024-07-26"),
+            read_until: Some(at("2024-07-26")),
+            ..old
+        };
+        assert_eq!(new, expected);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_makes_no_state_older() {
+        let old = StreamState {
+            asked_from: Some(at("2024-01-01")),
+            ..state(Some("2024-07-20"), "2024-01-01")
+        };
+        let progress = Progress {
+            started: Some(at("2024-03-01")),
+            asked_from: Some(at("2024-03-01")),
+            ..Progress::default()
+        };
+
+        let new = advance(Some(&old), progress, Extent::ToNow, at("2024-07-01"));
+
+        assert_eq!(new, old);
     }
 
     #[test]
@@ -370,6 +443,11 @@ mod tests {
         let found = start(rule("2024-01-01", None, Some(60)), &[Some(&own)]);
 
         assert_eq!(found, Start::At(at("2024-02-01")));
+        let found = start(
+            rule("2024-01-01", None, Some(60)),
+            &[Some(&state(None, "2024-01-01")), Some(&own)],
+        );
+        assert_eq!(found, Start::At(at("2024-02-01")), "as the stream needs that came less far");
     }
 
     #[test]
@@ -380,6 +458,17 @@ mod tests {
             advance(Some(&state(None, "2024-01-01")), progress, Extent::Part, at("2024-07-26"));
 
         assert_eq!(new.redo_from, Some(at("2024-03-01")));
+        assert_eq!(new.read_until, Some(at("2024-07-25")), "that of the last run up to its clock");
+
+        for (failed_from, expected) in [
+            (None, "2024-03-01"),
+            (Some("2024-05-01"), "2024-03-01"),
+            (Some("2024-02-01"), "2024-02-01"),
+        ] {
+            let progress = Progress { failed_from: failed_from.map(at), ..Progress::default() };
+            let later = advance(Some(&new), progress, Extent::Part, at("2024-07-27"));
+            assert_eq!(later.redo_from, Some(at(expected)), "after {failed_from:?}");
+        }
     }
 
     #[test]

@@ -218,7 +218,7 @@ pub(super) struct Irregular {
 }
 
 impl Zone {
-    const CACHED_DAYS: usize = 512;
+    const CACHED_DAYS: i32 = 512;
 
     pub(super) fn new(tz: Tz) -> Self {
         Self { tz, local_days: Vec::new(), utc_days: Vec::new() }
@@ -250,9 +250,9 @@ fn cached(
     find: impl FnOnce() -> Option<i64>,
 ) -> Option<i64> {
     if days.is_empty() {
-        days.resize(Zone::CACHED_DAYS, None);
+        days.resize(usize::try_from(Zone::CACHED_DAYS).unwrap_or_default(), None);
     }
-    let slot = usize::try_from(day.rem_euclid(512)).unwrap_or_default() % Zone::CACHED_DAYS;
+    let slot = usize::try_from(day.rem_euclid(Zone::CACHED_DAYS)).unwrap_or_default();
     match days[slot] {
         Some((kept, offset)) if kept == day => Some(offset),
         _ => {

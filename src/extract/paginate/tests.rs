@@ -119,6 +119,23 @@ fn a_flag_is_stronger_than_a_total() {
     ];
 
     check(&offset(signals, None), &pages, &["offset=0&limit=10", "offset=10&limit=10", "end"]);
+
+    let signals =
+        Signals { more: Some(body("hasNext")), total: Some(body("total")), ..Signals::default() };
+    let pages = [
+        page(10, &json!({"total": 5, "hasNext": true})),
+        page(1, &json!({"total": 50, "hasNext": false})),
+    ];
+
+    check(&offset(signals, None), &pages, &["offset=0&limit=10", "offset=10&limit=10", "end"]);
+}
+
+#[test]
+fn a_flag_may_be_a_text() {
+    let signals = Signals { last: Some(body("isLast")), ..Signals::default() };
+    let pages = [page(1, &json!({"isLast": "False"})), page(1, &json!({"isLast": "TRUE"}))];
+
+    check(&numbered(signals), &pages, &["page=1", "page=2", "end"]);
 }
 
 #[test]
@@ -178,7 +195,11 @@ fn a_number_of_pages_in_a_header_ends() {
 #[test]
 fn a_short_page_ends_only_where_the_pipeline_says_so() {
     let signals = Signals { end_on_short_page: true, ..Signals::default() };
-    check(&offset(signals, None), &[page(9, &json!({}))], &["offset=0&limit=10", "end"]);
+    check(
+        &offset(signals, None),
+        &[page(10, &json!({})), page(9, &json!({}))],
+        &["offset=0&limit=10", "offset=10&limit=10", "end"],
+    );
     check(
         &offset(Signals::default(), None),
         &[page(9, &json!({}))],
@@ -188,14 +209,15 @@ fn a_short_page_ends_only_where_the_pipeline_says_so() {
 
 #[test]
 fn an_offset_beyond_the_largest_is_an_error() {
-    let plan = offset(Signals::default(), Some(5));
+    let plan = offset(Signals::default(), Some(10));
 
     check(
         &plan,
-        &[page(10, &json!({}))],
+        &[page(10, &json!({})), page(10, &json!({}))],
         &[
             "offset=0&limit=10",
-            "the next page starts at 10, beyond 5, the largest that the API takes",
+            "offset=10&limit=10",
+            "the next page starts at 20, beyond 10, the largest that the API takes",
         ],
     );
 }
@@ -205,6 +227,7 @@ fn a_total_is_capped_at_its_cap_and_beyond_what_offsets_reach() {
     let signals = Signals { cap: Some(10_000), ..Signals::default() };
     assert!(Paginator::new(&offset(signals, None)).is_capped(10_000));
     let reach = offset(Signals::default(), Some(10_000));
+    assert!(!Paginator::new(&numbered(Signals::default())).is_capped(u64::MAX));
     assert!(!Paginator::new(&reach).is_capped(10_010));
     assert!(Paginator::new(&reach).is_capped(10_011));
     // Pages of 12 start at 9 996, and then beyond the largest offset.
@@ -218,7 +241,8 @@ fn a_total_is_capped_at_its_cap_and_beyond_what_offsets_reach() {
 fn a_link_is_followed_or_gives_its_parameter() {
     let follow =
         PaginatePlan { scheme: PageScheme::Link { param: None }, ..PaginatePlan::default() };
-    let link = r#"<https://a/x?page=1>; rel="prev", <https://a/x?page=3>; rel="next""#;
+    let link =
+        r#"<https://a/x?page=1>; rel="prev"; title=next, <https://a/x?page=3>; rel="next last""#;
     check(
         &follow,
         &[with_header("link", link), page(1, &json!({}))],
@@ -267,7 +291,8 @@ fn a_link_that_comes_back_is_an_error_not_a_loop() {
 fn a_token_ends_where_it_is_missing_null_or_empty() {
     let plan = token(Signal::Body(path("next")));
     for end in [json!({}), json!({"next": null}), json!({"next": ""})] {
-        check(&plan, &[page(1, &json!({"next": "a"})), page(1, &end)], &["", "after=a", "end"]);
+        let pages = [page(1, &json!({"next": "a"})), page(1, &json!({"next": "b"})), page(1, &end)];
+        check(&plan, &pages, &["", "after=a", "after=b", "end"]);
     }
 }
 
@@ -325,7 +350,78 @@ fn an_absolute_url_is_followed_until_it_is_missing() {
         ..PageFacts::default()
     };
 
-    check(&plan, &[(next, Vec::new()), page(1, &json!({}))], &["", "https://a/x?offset=2", "end"]);
+    let next = (next, Vec::new());
+
+    check(&plan, &[next.clone(), page(1, &json!({}))], &["", "https://a/x?offset=2", "end"]);
+    check(
+        &plan,
+        &[next.clone(), next],
+        &[
+            "",
+            "https://a/x?offset=2",
+            "the token of the next page, `https://a/x?offset=2`, came back twice",
+        ],
+    );
+}
+
+#[test]
+fn only_one_token_for_all_pages_is_moved_by_asking() {
+    let moved = |may_repeat, tokens: &[&str]| {
+        let PageScheme::Token { from, param, .. } = token(body("next")).scheme else {
+            unreachable!()
+        };
+        let scheme = PageScheme::Token { from, param, end_on_empty_page: false, may_repeat };
+        let plan = PaginatePlan { scheme, ..PaginatePlan::default() };
+        let mut paginator = Paginator::new(&plan);
+        for token in tokens {
+            let (facts, headers) = page(1, &json!({ "next": token }));
+            paginator.after(&facts, &headers, PageNews::New, &Ledger::new(false, 1)).unwrap();
+        }
+        paginator.is_moved_by_asking()
+    };
+
+    assert!(!moved(true, &[]), "the first page is asked for without a token");
+    assert!(moved(true, &["a"]), "nothing is known of the token yet");
+    assert!(moved(true, &["a", "a"]));
+    assert!(!moved(true, &["a", "b"]));
+    assert!(moved(true, &["a", "b", "b"]));
+    assert!(!moved(false, &["a"]));
+}
+
+#[test]
+fn a_smaller_page_starts_at_the_record_that_was_due() {
+    let sized = |mut plan: PaginatePlan, param: Option<Placement>, size| {
+        plan.size = Some(SizePlan { param, size });
+        plan
+    };
+    let of_pages = sized(numbered(Signals::default()), Some(param("per_page")), 25);
+    let mut paginator = Paginator::new(&of_pages);
+    let mut due = paginator.first();
+    for _ in 0..3 {
+        let (facts, headers) = page(25, &json!({}));
+        let next = paginator.after(&facts, &headers, PageNews::New, &Ledger::new(false, 1));
+        let Ok(Next::Page(next)) = next else { panic!("{next:?}") };
+        due = next;
+    }
+    assert_eq!(text(Ok(Next::Page(due.clone()))), "page=4&per_page=25");
+
+    // 75 records were read: fifteen pages of 5, the largest size up to 12 that divides 75.
+    let Some((Shrunk::Ask(smaller), 5)) = paginator.shrink(&due) else { panic!("it can be less") };
+    assert_eq!(text(Ok(Next::Page(smaller))), "page=16&per_page=5");
+    let (facts, headers) = page(5, &json!({}));
+    let next = paginator.after(&facts, &headers, PageNews::New, &Ledger::new(false, 1));
+    assert_eq!(text(next), "page=17&per_page=5");
+    assert_eq!(text(Ok(Next::Page(paginator.restart()))), "page=1&per_page=5");
+
+    for (size_param, size, expected) in
+        [(Some(param("limit")), 2, true), (Some(param("limit")), 1, false), (None, 2, false)]
+    {
+        let plan = sized(offset(Signals::default(), None), size_param, size);
+        assert_eq!(Paginator::new(&plan).can_shrink(), expected, "{size}");
+        let mut paginator = Paginator::new(&plan);
+        let first = paginator.first();
+        assert_eq!(paginator.shrink(&first).is_some(), expected, "{size}");
+    }
 }
 
 #[test]

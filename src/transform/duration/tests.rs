@@ -59,6 +59,9 @@ fn iso_8601_has_fractions_and_signs() {
     business("PT-1H-30M", -5_400);
     business("PT36H", 129_600);
     business("P0.0Y0M1D", 28_800);
+    business("PT-0.7S", -1);
+    // 3596.4 s, 59.4 s and 0.9 s.
+    business("PT0.999H0.99M0.9S", 3_657);
 }
 
 #[test]
@@ -108,6 +111,16 @@ fn what_is_no_duration_is_refused() {
         "P.5D",
         "PD",
         "P1d",
+        // Each part by itself is well-formed.
+        "P1D5",
+        "PT1H30",
+        "P1T2H",
+        "PTT1H",
+        "PT1HT1M",
+        "P1D5H",
+        "P1D5M",
+        "P1D5S",
+        "P5S",
         "1y",
         "1 h",
         "h",
@@ -122,6 +135,10 @@ fn what_is_no_duration_is_refused() {
         "1:",
         "12",
         "1:+1",
+        "1.5:30",
+        "1e2:30",
+        "1:00:00.5e1",
+        "1:00:00.",
         "PT1e3S",
         "P１D",
         "1h;",
@@ -144,6 +161,7 @@ fn a_half_second_goes_to_the_even_one_and_exact_refuses_it() {
     rounded("PT2.50000000000000000000000001S", 3);
     rounded("PT2.49999999999999999999999999S", 2);
     rounded("PT0.0001H", 0);
+    rounded("PT1.0000000000000000000000000001S", 1);
     // A third of an hour, as far as anybody writes it.
     rounded("PT0.3333333333333333333333333333333333H", 1_200);
     assert_eq!(read("PT0.25H", DurationUnit::Text, BUSINESS, true), Some(900));
@@ -155,6 +173,11 @@ fn days_need_not_have_whole_hours() {
 
     assert_eq!(read("P1D", DurationUnit::Text, calendar, true), Some(27_360));
     assert_eq!(read("P1W", DurationUnit::Text, calendar, true), Some(123_120));
+
+    let calendar = Calendar { seconds_per_day: 0.5, days_per_week: 5.0 };
+    assert_eq!(read("P3D", DurationUnit::Text, calendar, false), Some(2));
+    assert_eq!(read("P3D", DurationUnit::Text, calendar, true), None);
+    assert_eq!(read("P2W", DurationUnit::Text, calendar, true), Some(5));
 }
 
 #[test]
