@@ -118,13 +118,10 @@ impl Settling {
 
     /// The place of a slice, if records of earlier runs leave quarantine once it was read to its end.
     pub(super) fn place(&self, slice: &Slice) -> Option<String> {
-        // Elsewhere what the source does not show any more stays.
-        let is_scope = matches!(self.stream.write, WriteMode::Replace { .. });
-        if !is_scope || self.places.is_empty() || slice.before.is_some() {
+        if self.places.is_empty() {
             return None;
         }
-        let context = context(slice);
-        place(&self.stream, &context).filter(|it| self.places.contains(it))
+        settled_place(&self.stream, slice).filter(|it| self.places.contains(it))
     }
 
     /// Whether a record of an earlier run may leave.
@@ -319,6 +316,16 @@ pub(super) fn context(slice: &Slice) -> RejectContext {
     }
 }
 
+/// The place of which nothing is left once a slice was read to its end, if there is one.
+fn settled_place(stream: &StreamPlan, slice: &Slice) -> Option<String> {
+    // Elsewhere what the source does not show any more stays, and another slice has what comes later.
+    let is_scope = matches!(stream.write, WriteMode::Replace { .. });
+    if !is_scope || slice.before.is_some() {
+        return None;
+    }
+    place(stream, &context(slice))
+}
+
 /// What a slice is of, but for its window; `None` where nothing tells it from others.
 fn place(stream: &StreamPlan, context: &RejectContext) -> Option<String> {
     if let Some(parent) = stream.slices.parent()
@@ -349,34 +356,4 @@ fn fingerprint(raw: &str, context: &RejectContext) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn day(day: u32) -> DateTime<Utc> {
-        format!("2024-07-{day:02}T00:00:00Z").parse().unwrap()
-    }
-
-    #[test]
-    fn windows_cover_what_they_leave_no_gap_in() {
-        let window = Some((day(3), day(6)));
-        for (read, expected) in [
-            (&[][..], false),
-            (&[(3, 6)], true),
-            (&[(1, 9)], true),
-            (&[(4, 9)], false),
-            (&[(1, 5)], false),
-            (&[(5, 9), (1, 4), (4, 5)], true),
-            (&[(5, 9), (1, 4)], false),
-        ] {
-            let mut again = ReadAgain::default();
-            for (from, until) in read {
-                again.add("a".to_owned(), Some((day(*from), day(*until))));
-            }
-            again.add("b".to_owned(), window);
-            again.add("a".to_owned(), None);
-            assert_eq!(again.covers("a", window), expected, "{read:?}");
-            assert!(again.covers("a", None));
-            assert!(!again.covers("b", None));
-        }
-    }
-}
+mod tests;
