@@ -13,7 +13,7 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
     path::Path,
 };
 
@@ -27,7 +27,9 @@ use proptest::{collection::vec, prelude::*};
 
 use serde_json::Value;
 
-use super::{Destination, Published, Purpose, ReadScopes, RejectedRecord, Rewrite, extension};
+use super::{
+    Destination, Published, Purpose, ReadScopes, RejectedRecord, Rewrite, WriteError, extension,
+};
 use crate::plan::{
     CsvCompression, CsvPlan, FormatPlan, PartitionUnit, ReplaceScope, StreamPlan, WriteMode,
 };
@@ -364,6 +366,48 @@ fn a_destination_that_cannot_be_written_is_named() {
         let err =
             writer.finish(&WHOLE, Rewrite::Changed).unwrap().publish(&Value::Null).unwrap_err();
         assert!(err.to_string().contains(&format!("/{}/p/s", format.directory())), "{err}");
+    });
+}
+
+#[test]
+fn a_staged_file_that_is_not_what_was_written_is_never_published() {
+    for_each_format(|format, dir| {
+        let staged_by = |destination: &Destination| {
+            let mut writer = writer(destination);
+            writer.write(batch(&[row(1, 0, "a"), row(2, 0, "b"), row(3, 1, "c")])).unwrap();
+            writer.finish(&WHOLE, Rewrite::Changed).unwrap()
+        };
+        let count = {
+            let destination = support::open(dir, &[format]);
+            staged_by(&destination).files.len()
+        };
+        for at in 0..count {
+            for is_cut in [true, false] {
+                let destination = support::open(dir, &[format]);
+                let staged = staged_by(&destination);
+                let paths: Vec<_> = staged.files.iter().map(|it| dir.join(&it.staged)).collect();
+                if is_cut {
+                    let file = File::options().write(true).open(&paths[at]).unwrap();
+                    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+                } else {
+                    // That of another day is as sound, and has other rows.
+                    let of_format =
+                        |it: &usize| staged.files[*it].format == staged.files[at].format;
+                    let other = (0..count).find(|it| *it != at && of_format(it)).unwrap();
+                    fs::copy(&paths[other], &paths[at]).unwrap();
+                }
+
+                let err = staged.publish(&Value::Null).unwrap_err();
+
+                assert!(
+                    matches!(err, WriteError::ReadBack { .. } | WriteError::Parquet { .. }),
+                    "{format:?}: {err}"
+                );
+                drop(destination);
+                drop(support::open(dir, &[format]));
+                assert_eq!(visible(dir), [""; 0], "{format:?}");
+            }
+        }
     });
 }
 

@@ -168,6 +168,27 @@ fn a_record_that_still_does_not_fit_stays_with_its_new_reason() {
 }
 
 #[test]
+fn what_a_second_fix_makes_fit_is_replayed_after_the_first() {
+    // Nothing says how old a record is: only those of the run that published last may go on.
+    let write = "{ merge: { key: [mode, id] } }";
+    let mut other = does_not(2, 1, 7);
+    other["spent"]["hours"] = json!("seven");
+    other["worked"] = json!(7);
+    let world = world(json!({ "a": [does_not(1, 1, 8), other], "b": [fits(4, 1, 1)] }));
+    let (server, workspace) = (server(&world), Workspace::new());
+    assert_eq!(run(&workspace, &file(&server, WRONG, write), 12, &[]).code, Some(7));
+    let first = replay(&workspace, &file(&server, RIGHT, write), &[]);
+    assert_eq!(first.code, Some(7), "{}", first.stderr);
+    assert_eq!(hours(&workspace).len(), 2);
+
+    let second = replay(&workspace, &file(&server, "{ from: worked, type: int64 }", write), &[]);
+
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert!(hours(&workspace).contains(&(json!(2), json!(7))), "{:?}", hours(&workspace));
+    assert!(quarantine_files(&workspace).is_empty());
+}
+
+#[test]
 fn a_record_of_an_earlier_run_is_left_to_a_run_where_nothing_says_how_old_it_is() {
     let world = world(json!({ "a": [fits(1, 1, 8), does_not(2, 1, 7)], "b": [fits(4, 1, 1)] }));
     let write = "{ merge: { key: [mode, id] } }";
