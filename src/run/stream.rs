@@ -1,5 +1,6 @@
 //! One stream of a run: read its slices, merge what came, publish it with its new state.
 
+mod decide;
 mod told;
 
 use std::{
@@ -25,11 +26,12 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    extract::{Exhausted, Extractor, Horizon, asked_start, planned_start},
-    load::{Destination, Published, Purpose, ReadScopes, StagedStream},
-    plan::{Name, PartitionUnit, Plan, ReplaceScope, SlicesPlan, StreamPlan, WriteMode},
+    extract::{Extractor, Horizon, asked_start, planned_start},
+    load::{Destination, Published, Purpose, StagedStream},
+    plan::{Name, PartitionUnit, Plan, StreamPlan},
     state::{self, StreamState},
 };
+use decide::{Change, Failure, Read, Reading, failure, guard, reading, scopes};
 use told::{note_changes, note_outcome, removed, report};
 
 /// One stream of a run, set up.
@@ -62,37 +64,6 @@ pub(super) struct Outcome {
     /// Whether every row of the source was seen: only then is a child's parent that did not come
     /// one that is not there.
     is_whole: bool,
-}
-
-/// How much of a stream could be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// Every slice.
-    Complete,
-    /// Some slices failed; they are remembered.
-    Partial,
-    /// Nothing.
-    Nothing,
-    /// What the user let it: it is read on by the next run.
-    Interrupted,
-}
-
-/// What is known about a stream after its slices, before its rows are merged.
-struct Read {
-    slices: SliceTally,
-    tally: Tally,
-    progress: state::Progress,
-    reading: Reading,
-    /// Whether the run asked for everything that was ever asked for, and could read it.
-    covers_all: bool,
-}
-
-impl Read {
-    /// Whether no record was rejected and no slice left out.
-    fn nothing_missing(&self) -> bool {
-        let counts = self.slices.counts;
-        counts.gone == 0 && counts.skipped == 0 && counts.failed == 0 && self.tally.rejected == 0
-    }
 }
 
 impl<'a> Run<'a> {
@@ -189,27 +160,7 @@ impl<'a> Run<'a> {
         state: Option<&StreamState>,
     ) -> Read {
         let parent = stream.slices.parent().and_then(|it| self.lock().get(&it.stream).cloned());
-        let failed = slices.counts.failed;
-        // A stream that the budget cut in its only slice has handed on the rows before: its
-        // children are published as far as they were followed.
-        let is_left = !is_snapshot(stream)
-            && slices.first_error.as_ref().is_some_and(|(_, err)| err.is_declared());
-        let all_failed = failed > 0 && failed == slices.counts.total && !is_left;
-        let own = if slices.is_cut {
-            Reading::Interrupted
-        } else if all_failed {
-            Reading::Nothing
-        } else if failed > 0 {
-            Reading::Partial
-        } else {
-            Reading::Complete
-        };
-        let reading = match parent.as_ref().map(|it| it.reading) {
-            _ if own == Reading::Interrupted => own,
-            Some(parent @ (Reading::Interrupted | Reading::Nothing)) => parent,
-            Some(Reading::Partial) if own == Reading::Complete => Reading::Partial,
-            _ => own,
-        };
+        let reading = reading(stream, &slices, parent.as_ref().map(|it| it.reading));
         // Windows that start later than ever before leave out what an earlier run has read. Those
         // of a child's parent are the child's, too.
         let planned = planned_start(&stream.slices, self.options.now);
@@ -297,22 +248,16 @@ impl<'a> Run<'a> {
                 first: read.tally.first_reject.unwrap_or_default(),
             });
         }
-        self.guard(stream, &staged, rows_before)?;
+        let change = Change {
+            rows_before,
+            living: staged.living,
+            stood: staged.stood,
+            removed: removed(stream, &staged),
+            is_part: self.options.extent() == state::Extent::Part,
+        };
+        guard(stream, change, self.options.now)?;
         self.expect(stream, &staged, rows_before, &read)?;
-        // Nothing may get lost between the pages and the files.
-        let accounted = staged.duplicates
-            + staged.superseded
-            + staged.added
-            + staged.updated
-            + staged.unchanged
-            + staged.outdated;
-        if accounted != report.rows_read {
-            let message = format!(
-                "stream `{}`: {} rows were read, but {accounted} are accounted for",
-                stream.name, report.rows_read
-            );
-            return Err(Error::Internal(message));
-        }
+        account_for(stream, &staged, report.rows_read)?;
 
         let is_whole = read.covers_all && read.nothing_missing();
         let progress = std::mem::take(&mut read.progress);
@@ -359,36 +304,6 @@ impl<'a> Run<'a> {
         Ok(StreamStatus::Published)
     }
 
-    /// Stops what looks like a mistake of the source or of the pipeline.
-    fn guard(
-        &self,
-        stream: &StreamPlan,
-        staged: &StagedStream,
-        rows_before: u64,
-    ) -> Result<(), Error> {
-        let StagedStream { stood, living, .. } = staged;
-        let removed = removed(stream, staged);
-        if self.options.extent() == state::Extent::Part
-            && matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
-            && rows_before > 0
-            && planned_start(&stream.slices, self.options.now).is_some()
-        {
-            return Err(Error::PartWouldReplace { stream: stream.name.clone(), rows: rows_before });
-        }
-        if *living == 0 && rows_before > 0 && !stream.guard.may_be_empty {
-            return Err(Error::WouldBeEmpty { stream: stream.name.clone(), rows: rows_before });
-        }
-        if !stream.guard.allows(removed, *stood) {
-            return Err(Error::TooManyDeletes {
-                stream: stream.name.clone(),
-                removed,
-                stood: *stood,
-                allowed: stream.guard.max_delete_ratio,
-            });
-        }
-        Ok(())
-    }
-
     /// Stops what is not as the pipeline expects.
     fn expect(
         &self,
@@ -422,52 +337,21 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether a stream becomes exactly what one run reads.
-fn is_snapshot(stream: &StreamPlan) -> bool {
-    matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
-}
-
-/// What went wrong with the slices, if anything.
-fn failure(stream: &StreamPlan, read: &mut Read, exhausted: Option<&Exhausted>) -> Option<Failure> {
-    if read.reading == Reading::Interrupted {
-        return Some(Failure::Nothing(Error::Interrupted));
+/// Nothing may get lost between the pages and the files.
+fn account_for(stream: &StreamPlan, staged: &StagedStream, rows_read: u64) -> Result<(), Error> {
+    let accounted = staged.duplicates
+        + staged.superseded
+        + staged.added
+        + staged.updated
+        + staged.unchanged
+        + staged.outdated;
+    if accounted == rows_read {
+        return Ok(());
     }
-    let parent = stream.slices.parent().map(|it| &it.stream);
-    let counts = read.slices.counts;
-    let is_snapshot = is_snapshot(stream);
-    if let Some((slice, source)) = read.slices.first_error.take() {
-        let (stream, source) = (stream.name.clone(), Box::new(source));
-        let (failed, slices) = (counts.failed, counts.total);
-        if source.is_declared() {
-            let published = !is_snapshot;
-            let err = Error::Budget { stream, left: failed, slices, slice, published, source };
-            return Some(if published { Failure::Partial(err) } else { Failure::Nothing(err) });
-        }
-        return Some(if is_snapshot || failed == slices {
-            Failure::Nothing(Error::Slices { stream, failed, slices, slice, source })
-        } else {
-            Failure::Partial(Error::SomeSlices { stream, failed, slices, slice, source })
-        });
-    }
-    let unread_parent = parent.filter(|_| {
-        read.reading == Reading::Nothing || (is_snapshot && read.reading == Reading::Partial)
-    });
-    unread_parent.map(|parent| {
-        let left = exhausted.is_some_and(Exhausted::is_declared);
-        Failure::Nothing(Error::Parent {
-            stream: stream.name.clone(),
-            parent: parent.clone(),
-            left,
-        })
-    })
-}
-
-/// What went wrong with the slices of a stream.
-enum Failure {
-    /// Nothing is published.
-    Nothing(Error),
-    /// The rest is published.
-    Partial(Error),
+    Err(Error::Internal(format!(
+        "stream `{}`: {rows_read} rows were read, but {accounted} are accounted for",
+        stream.name
+    )))
 }
 
 /// What a stream had before, and what speaks against publishing it.
@@ -476,37 +360,4 @@ struct Before {
     state: Option<StreamState>,
     fatal: Option<Error>,
     settling: Option<Arc<Settling>>,
-}
-
-/// Which rows that stand become exactly what was read.
-fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
-    match &stream.write {
-        WriteMode::Replace { scope: ReplaceScope::All, key } => {
-            // Without a key what was read could not be told from what stands.
-            if read.nothing_missing() || key.is_empty() {
-                ReadScopes::AllBut(Vec::new())
-            } else {
-                ReadScopes::Nothing
-            }
-        }
-        WriteMode::Replace { scope: ReplaceScope::Slice, .. } => {
-            // A dataset of one given parent has no rows of others: `check_selection` sees to it.
-            let is_given = matches!(stream.slices, SlicesPlan::Given(_));
-            if is_given && read.reading == Reading::Complete && read.nothing_missing() {
-                ReadScopes::AllBut(Vec::new())
-            } else if read.covers_all && !read.slices.has_unread_without_scope {
-                ReadScopes::AllBut(std::mem::take(&mut read.slices.unread))
-            } else {
-                ReadScopes::These(std::mem::take(&mut read.slices.read))
-            }
-        }
-        // Rows of slices that were not read cannot be told from the others here.
-        WriteMode::Append { .. } | WriteMode::Merge { .. } => {
-            if read.covers_all && read.nothing_missing() {
-                ReadScopes::AllBut(Vec::new())
-            } else {
-                ReadScopes::Nothing
-            }
-        }
-    }
 }

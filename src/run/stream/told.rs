@@ -7,7 +7,7 @@ use super::{
         progress::StreamProgress,
         report::{LatencyReport, RejectCount, StreamReport, StreamStatus, TimeReport},
     },
-    Read,
+    decide::Read,
 };
 use crate::{
     extract::Stopwatch,
