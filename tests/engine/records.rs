@@ -205,3 +205,32 @@ fn unknown_fields_put_a_record_into_quarantine_where_the_file_says_so() {
     let reason = line["reason"].as_str().unwrap();
     assert!(reason.contains("user.name") || reason.contains("tags"), "{reason}");
 }
+
+#[test]
+fn one_record_more_than_may_be_rejected_publishes_nothing() {
+    let record = |id: Value| json!({ "id": id, "day": "2024-07-25" });
+    let body = Value::Array(vec![
+        record(json!(1)),
+        record(json!("two")),
+        record(json!("three")),
+        record(json!(4)),
+    ]);
+    let server = Server::start(move |_| Response::json(&body));
+    for (limit, code, rows) in [(2, 7, 2), (1, 5, 0)] {
+        let stream = format!("    request: {{ path: /items }}\n    max_rejected: {limit}\n");
+        let workspace = Workspace::new();
+
+        let ended = workspace.run(&items(&server, &stream), &[], &[]);
+
+        assert_eq!(ended.code, Some(code), "at most {limit}: {}", ended.stderr);
+        let files = workspace.files().into_keys();
+        assert_eq!(
+            files.filter(|it| it.starts_with("parquet/")).count(),
+            usize::from(rows > 0),
+            "at most {limit}"
+        );
+        if rows > 0 {
+            assert_eq!(workspace.rows("items").len(), rows, "at most {limit}");
+        }
+    }
+}
