@@ -290,6 +290,9 @@ impl WriteError {
             }
             RefusalKind::Dropped => "check the network, then run again: what was read is kept",
             RefusalKind::Unsupported => "check that the endpoint is that of an object store",
+            RefusalKind::Foreign => {
+                "check the endpoint in the environment (AWS_ENDPOINT_URL, GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT), and whether a proxy or a log-in page stands in between"
+            }
             RefusalKind::Setting => "correct the environment variable",
             RefusalKind::LeaseLost => {
                 "run again; if the host sleeps or is paused for longer, set a longer `destination: { lease_secs }`"

@@ -23,7 +23,10 @@ use object_store::{
 use tokio::{runtime::Runtime, time::Instant};
 use url::{Host, Url};
 
-use super::refusal::{Refusal, RefusalKind};
+use super::{
+    answer::Connector,
+    refusal::{Refusal, RefusalKind},
+};
 use crate::plan::{BucketUrl, Service};
 
 /// How long credentials are looked for.
@@ -122,6 +125,7 @@ fn is_true(value: Option<String>) -> bool {
 fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = AmazonS3ConfigKey::Client;
     let mut builder = AmazonS3Builder::from_env()
+        .with_http_connector(Connector)
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
@@ -143,6 +147,7 @@ fn s3(url: &BucketUrl) -> Result<Clients, Refusal> {
 fn google(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = GoogleConfigKey::Client;
     let mut builder = GoogleCloudStorageBuilder::from_env()
+        .with_http_connector(Connector)
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);
@@ -165,6 +170,7 @@ fn google(url: &BucketUrl) -> Result<Clients, Refusal> {
 fn azure(url: &BucketUrl) -> Result<Clients, Refusal> {
     let key = AzureConfigKey::Client;
     let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_http_connector(Connector)
         .with_url(&url.bucket)
         .with_config(key(ClientConfigKey::Timeout), REQUEST)
         .with_config(key(ClientConfigKey::ReadTimeout), READ);

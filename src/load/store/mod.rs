@@ -9,6 +9,7 @@
 //! store has them. What a destination promises is the same in a directory and in a bucket, and one suite of
 //! tests asks both for it.
 
+mod answer;
 mod connect;
 mod lease;
 mod local;

@@ -10,6 +10,8 @@
 
 use std::{error::Error as StdError, fmt, io};
 
+use super::answer::NotAStore;
+
 /// Why an object store did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::load) struct Refusal {
@@ -46,6 +48,8 @@ pub(in crate::load) enum RefusalKind {
     Dropped,
     /// The store does not know this kind of request.
     Unsupported,
+    /// What answers is something else than a store.
+    Foreign,
     /// A setting cannot be used.
     Setting,
     /// The run no longer holds its lease.
@@ -67,7 +71,9 @@ impl Refusal {
     pub(super) fn of(err: &object_store::Error) -> Self {
         let mut text = err.to_string();
         let mut cause = err.source();
+        let mut is_foreign = false;
         while let Some(source) = cause {
+            is_foreign |= source.is::<NotAStore>();
             text.push('\n');
             text.push_str(&source.to_string());
             cause = source.source();
@@ -81,6 +87,7 @@ impl Refusal {
             object_store::Error::Unauthenticated { .. } => Some(RefusalKind::Unauthenticated),
             object_store::Error::NotImplemented { .. }
             | object_store::Error::NotSupported { .. } => Some(RefusalKind::Unsupported),
+            _ if is_foreign => Some(RefusalKind::Foreign),
             _ => None,
         };
         read(kind, &text)
@@ -118,6 +125,9 @@ impl fmt::Display for Refusal {
             RefusalKind::Unreachable => "the store cannot be reached",
             RefusalKind::Dropped => "the connection broke, or no answer came in time",
             RefusalKind::Unsupported => "the store cannot do this",
+            RefusalKind::Foreign => {
+                "what answered is no object store: it sent a page of HTML, or a list that is none"
+            }
             RefusalKind::Setting => "a setting cannot be used",
             RefusalKind::LeaseLost => {
                 "this run no longer holds the pipeline: its lease was not renewed in time, or another run has it"
