@@ -28,6 +28,7 @@ pub(super) fn verify(
         if streams.iter().all(|it| !it.is_published && it.problems.is_empty()) {
             return Err(nothing());
         }
+        let holder = inspection.holder().map_err(Error::Inspect)?;
         let is_sound = streams.iter().all(|it| it.problems.is_empty());
         if !is_sound {
             code = NOT_SOUND;
@@ -37,6 +38,7 @@ pub(super) fn verify(
                 "pipeline": pipeline.as_str(),
                 "output": path.to_string(),
                 "is_sound": is_sound,
+                "held_by": holder,
                 "streams": streams,
             });
             report::raw(stdout, &object);
@@ -45,11 +47,12 @@ pub(super) fn verify(
                 report::line(stdout, format_args!("{}: {}", found.path, found.reason));
             }
         }
-        verified.push((pipeline, streams));
+        verified.push((pipeline, streams, holder));
     }
     if !args.json {
-        let all =
-            || verified.iter().flat_map(|(pipeline, it)| it.iter().map(move |it| (pipeline, it)));
+        let all = || {
+            verified.iter().flat_map(|(pipeline, it, _)| it.iter().map(move |it| (pipeline, it)))
+        };
         let mut table = report::plain_table(global.columns);
         table.set_header(["stream", "files", "rows", "problems"]);
         for (pipeline, stream) in all() {
@@ -65,6 +68,11 @@ pub(super) fn verify(
         report::table(stdout, &mut table, 1..4);
         for (pipeline, stream) in all() {
             notes(stdout, pipeline.as_str(), stream);
+        }
+        for (pipeline, _, holder) in &verified {
+            if let Some(holder) = holder {
+                report::line(stdout, format_args!("note: {pipeline}: held by {holder}"));
+            }
         }
     }
     Ok(code)

@@ -47,7 +47,7 @@ impl Error {
             }
             Self::PartWouldReplace { .. } => Some("write the part to a destination of its own with `--output DIR`".into()),
             Self::Inspect(WriteError::Overtaken { .. }) => Some("run `tracklake verify` again".into()),
-            Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; the lock goes with its process, in a bucket when its lease ends".into()),
+            Self::Write(WriteError::Locked { .. }) | Self::Inspect(WriteError::Locked { .. }) => Some("wait for the other run to end; where it was killed, do nothing: the lock goes with its process, in a bucket when its lease ends, and the next run takes over".into()),
             Self::Write(WriteError::Quarantined { .. }) | Self::Inspect(WriteError::Quarantined { .. }) => Some("mend the line or remove it, then try again".into()),
             Self::Write(WriteError::Io { .. }) => Some("check that the directory is writable and the disk has space, then run again".into()),
             Self::ReadSample { .. } => Some("save a response first, such as by `curl -o page.json URL`; `-` reads the standard input".into()),

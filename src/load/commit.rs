@@ -238,7 +238,7 @@ impl StagedStream {
 
         // From here on the record may be there, whatever we are told.
         self.staging.is_kept = true;
-        store.commit(&path, &content)?;
+        journal::commit(store, &path, &content)?;
         journal::apply(store, pipeline, &path, &record)?;
         self.staging.is_kept = false;
 

@@ -12,14 +12,14 @@
 //! What it says may be a moment old: a run may be at work.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeptReject, ResumeHeader, Rewrite, WriteError, lock,
+    KeptReject, ResumeHeader, Rewrite, WriteError, journal, lock,
     manifest::{self, Manifest},
     quarantine, spool,
     store::{EntryKind, Store, io_error},
@@ -122,13 +122,32 @@ impl Inspection {
 
     /// The streams whose last commit was not finished.
     pub fn interrupted(&self) -> Result<Vec<Name>, WriteError> {
-        self.named("journal")
+        Ok(self.journal()?.iter().filter_map(|it| it.parse().ok()).collect())
+    }
+
+    /// The names of commits that were not finished. One that arrived after a later run had looked for such is
+    /// none: it is void, and the next run removes it.
+    fn journal(&self) -> Result<Vec<String>, WriteError> {
+        let mut names = self.json_files("journal")?;
+        if names.is_empty() {
+            return Ok(names);
+        }
+        if let Some(first) = lock::void_before(&self.store, &self.pipeline)? {
+            let mut epochs = BTreeMap::new();
+            for name in &names {
+                let content =
+                    self.store.read(&format!("{}/journal/{name}.json", self.directory()))?;
+                epochs.insert(name.clone(), content.and_then(|it| journal::epoch(&it)));
+            }
+            names.retain(|it| epochs[it].is_none_or(|epoch| epoch >= first));
+        }
+        Ok(names)
     }
 
     /// The commits that were not finished: the next run does that before all else.
     pub fn unapplied(&self) -> Result<Vec<Unapplied>, WriteError> {
         let mut found = Vec::new();
-        for stream in self.json_files("journal")? {
+        for stream in self.journal()? {
             let path = format!("{}/journal/{stream}.json", self.directory());
             // A run at work may have finished it meanwhile.
             if let Some(JournalHead { manifest }) = manifest::read(&self.store, &path)? {

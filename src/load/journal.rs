@@ -9,7 +9,7 @@ use tracing::warn;
 use super::{
     WriteError,
     manifest::{self, Manifest},
-    store::{Entry, EntryKind, Store},
+    store::{Entry, EntryKind, Refusal, RefusalKind, Store},
 };
 use crate::plan::Name;
 
@@ -46,6 +46,35 @@ pub(super) struct FileIn {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(turn: &u64) -> bool {
     *turn == 0
+}
+
+/// The epoch of a record, as far as it can be understood; nothing in a directory.
+pub(super) fn epoch(record: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Head {
+        epoch: Option<u64>,
+    }
+    serde_json::from_slice::<Head>(record).ok()?.epoch
+}
+
+/// Writes a commit's record: from then on it is there, or may be. One of an earlier run that arrived after this
+/// one had looked for such is void, and gives way.
+pub(super) fn commit(store: &Store, path: &str, content: &[u8]) -> Result<(), WriteError> {
+    let committed = store.commit(path, content);
+    let is_taken = matches!(&committed, Err(WriteError::Io { source, .. })
+        if Refusal::kind_of(source) == Some(RefusalKind::Condition));
+    if !is_taken {
+        return committed;
+    }
+    let found = store.read(path)?.and_then(|it| epoch(&it));
+    match (found, store.epoch()) {
+        (Some(found), Some(own)) if found < own => {
+            warn!("a commit of an earlier run came too late: it is void");
+            store.remove(path)?;
+            store.commit(path, content)
+        }
+        _ => committed,
+    }
 }
 
 /// Finishes what earlier runs of the pipeline have committed, then removes what they only staged.

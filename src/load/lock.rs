@@ -33,6 +33,11 @@ pub(super) fn holder(store: &Store, pipeline: &Name) -> Result<Option<String>, W
     store.holder(&path(pipeline))
 }
 
+/// The epoch before which commits of `pipeline` are void; nothing where none ever is.
+pub(super) fn void_before(store: &Store, pipeline: &Name) -> Result<Option<u64>, WriteError> {
+    store.void_before(&path(pipeline))
+}
+
 fn path(pipeline: &Name) -> String {
     format!("_tracklake/{pipeline}/lock")
 }

@@ -105,16 +105,16 @@ pub struct VerifiedStream {
 impl Inspection {
     /// Compares the files of `streams` with their manifests, down to each row.
     ///
-    /// Does nothing while a run holds the pipeline, and says so if one came while it was at work:
-    /// the nightly run never has to wait for this.
+    /// Does nothing while a run holds the pipeline, and says so if one published while it was at work: the nightly
+    /// run never has to wait for this. In a bucket, where it may have been killed, looks all the same.
     pub fn verify(&self, streams: &[Name]) -> Result<Vec<VerifiedStream>, WriteError> {
-        self.refuse_while_held()?;
+        let holder = self.refuse_while_held()?;
         let before = self.fingerprint()?;
         let interrupted = self.interrupted()?;
         let mut verified = Vec::new();
         for stream in streams {
             verified.push(if interrupted.contains(stream) {
-                self.unfinished_commit(stream)
+                self.unfinished_commit(stream, holder.as_deref())
             } else {
                 self.verify_stream(stream)?
             });
@@ -126,10 +126,13 @@ impl Inspection {
         Ok(verified)
     }
 
-    fn refuse_while_held(&self) -> Result<(), WriteError> {
+    /// Who holds the pipeline, and may be dead.
+    fn refuse_while_held(&self) -> Result<Option<String>, WriteError> {
         match self.holder()? {
-            Some(holder) => Err(WriteError::Locked { pipeline: self.pipeline.to_string(), holder }),
-            None => Ok(()),
+            Some(holder) if !self.store.locks_outlive_processes() => {
+                Err(WriteError::Locked { pipeline: self.pipeline.to_string(), holder })
+            }
+            holder => Ok(holder),
         }
     }
 
@@ -146,10 +149,15 @@ impl Inspection {
         Ok(hasher.finish())
     }
 
-    fn unfinished_commit(&self, stream: &Name) -> VerifiedStream {
+    fn unfinished_commit(&self, stream: &Name, holder: Option<&str>) -> VerifiedStream {
         let mut verified = VerifiedStream::new(stream);
         let path = format!("{}/journal/{stream}.json", self.directory());
-        let reason = "a run was interrupted while publishing; the next run finishes it";
+        let reason = match holder {
+            None => "a run was interrupted while publishing; the next run finishes it".to_owned(),
+            Some(holder) => format!(
+                "being published by {holder}; if that run was ended, the next one finishes it"
+            ),
+        };
         verified.problems.push(problem(path, Damage::Interrupted, reason));
         verified
     }

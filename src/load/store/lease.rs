@@ -326,6 +326,11 @@ impl Desk {
         let is_over = left(renewed, now, length_of(&lease)).is_zero();
         Ok((lease.holder.is_some() && !is_over).then(|| described(&lease, renewed)))
     }
+
+    /// The epoch before which commits are void; nothing where no lease was ever taken.
+    pub(super) async fn recovered(&self) -> Result<Option<u64>, Refusal> {
+        Ok(self.get().await?.map(|(lease, ..)| lease.recovered))
+    }
 }
 
 enum Answer {
@@ -353,7 +358,10 @@ pub(super) fn nonce() -> String {
 fn described(lease: &Lease, renewed: DateTime<Utc>) -> String {
     let holder = lease.holder.as_deref().unwrap_or("another run");
     let end = renewed + TimeDelta::from_std(length_of(lease)).unwrap_or_default();
-    format!("{holder}, whose lease ends at {} UTC unless it goes on", end.format("%H:%M:%S"))
+    let (renewed, end) = (renewed.format("%H:%M:%S"), end.format("%H:%M:%S"));
+    format!(
+        "{holder}, whose lease was renewed at {renewed} UTC and ends at {end} unless it goes on"
+    )
 }
 
 /// Renews a lease until it is lost.

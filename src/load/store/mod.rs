@@ -430,6 +430,20 @@ impl Store {
         }
     }
 
+    /// Whether a lock may be that of a process which is no more.
+    pub(super) fn locks_outlive_processes(&self) -> bool {
+        matches!(self.place, Place::Object(_))
+    }
+
+    /// The epoch before which commits are void, by the lock that the file `path` stands for; nothing where
+    /// none ever is.
+    pub(super) fn void_before(&self, path: &str) -> Result<Option<u64>, WriteError> {
+        match &self.place {
+            Place::Local(_) => Ok(None),
+            Place::Object(object) => object.void_before(path),
+        }
+    }
+
     /// How often the lock was taken, where that is counted; commits carry it.
     pub(super) fn epoch(&self) -> Option<u64> {
         match &self.place {

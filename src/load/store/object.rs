@@ -460,6 +460,13 @@ impl Object {
         holder.and_then(|it| it).map_err(self.error("read", path))
     }
 
+    /// The epoch before which commits are void, by the lease that the object `path` stands for.
+    pub(super) fn void_before(&self, path: &str) -> Result<Option<u64>, WriteError> {
+        let desk = self.desk(path, true)?;
+        let recovered = wait(async move { desk.recovered().await });
+        recovered.and_then(|it| it).map_err(self.error("read", path))
+    }
+
     /// The lease's epoch; commits carry it.
     pub(super) fn epoch(&self) -> Option<u64> {
         self.held().map(|it| it.epoch)

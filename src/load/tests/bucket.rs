@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::support::{FORMATS, TestRow, batch, name, now, read, row, stream};
 use crate::{
     load::{
-        Destination, Purpose, ReadScopes, Rewrite, WriteError, journal,
-        store::{EntryKind, Store, memory},
+        Damage, Destination, Inspection, Purpose, ReadScopes, Rewrite, WriteError, journal,
+        store::{EntryKind, Refusal, RefusalKind, Store, memory},
     },
     plan::{DestinationPath, DestinationPlan, FormatPlan, LeasePlan, WriteMode},
 };
@@ -185,4 +185,78 @@ fn a_commit_of_an_earlier_epoch_that_comes_late_changes_nothing() {
     drop(open("zombie-paused"));
 
     assert_eq!(tree("zombie-paused"), before);
+}
+
+const RECORD: &str = "_tracklake/p/journal/s.json";
+
+fn inspect(bucket: &str) -> Inspection {
+    Inspection::open(&path(bucket), &name("p")).unwrap().unwrap()
+}
+
+#[test]
+fn a_bucket_is_verified_while_the_lease_of_a_run_that_may_be_dead_is_there() {
+    write(&open("leased"), &[row(1, 0, "a")]).unwrap();
+    // Neither renewed nor let go of while this is looked at.
+    let _killed = open("leased");
+
+    let verified = inspect("leased").verify(&[name("s")]).unwrap();
+
+    assert_eq!((verified[0].rows, &verified[0].problems[..]), (1, &[][..]));
+    store("leased").replace(RECORD, br#"{"epoch":2}"#).unwrap();
+    let problems = &inspect("leased").verify(&[name("s")]).unwrap()[0].problems;
+    assert_eq!((problems[0].path.as_str(), problems[0].damage), (RECORD, Damage::Interrupted));
+    let process = format!("being published by run r1 (pid {})", std::process::id());
+    assert!(problems[0].reason.starts_with(&process), "{}", problems[0].reason);
+}
+
+#[test]
+fn a_commit_that_came_too_late_is_no_interrupted_one() {
+    write(&open("void"), &[row(1, 0, "a")]).unwrap();
+    drop(open("void"));
+    for (record, is_interrupted) in [
+        // Runs 1 and 2 have looked for commits of runs before them.
+        (r#"{"epoch":1}"#, false),
+        (r#"{"epoch":2}"#, true),
+        (r#"{"epoch":3}"#, true),
+        // Nobody knows.
+        ("{}", true),
+        ("{", true),
+    ] {
+        store("void").replace(RECORD, record.as_bytes()).unwrap();
+
+        let inspection = inspect("void");
+
+        let expected = if is_interrupted { vec![name("s")] } else { Vec::new() };
+        assert_eq!(inspection.interrupted().unwrap(), expected, "{record}");
+        let problems = &inspection.verify(&[name("s")]).unwrap()[0].problems;
+        assert_eq!(!problems.is_empty(), is_interrupted, "{record}: {problems:?}");
+    }
+    store("void").replace(RECORD, br#"{"epoch":1}"#).unwrap();
+    assert_eq!(inspect("void").unapplied().unwrap(), []);
+}
+
+#[test]
+fn a_commit_that_comes_too_late_is_in_nobodys_way() {
+    let rows = [row(2, 1, "b")];
+    for bucket in ["in-time", "in-the-way", "of-a-later-one"] {
+        write(&open(bucket), &[row(1, 0, "a")]).unwrap();
+    }
+    write(&open("in-time"), &rows).unwrap();
+
+    let destination = open("in-the-way");
+    store("in-the-way").replace(RECORD, br#"{"epoch":1}"#).unwrap();
+    write(&destination, &rows).unwrap();
+    drop(destination);
+    let destination = open("of-a-later-one");
+    store("of-a-later-one").replace(RECORD, br#"{"epoch":3}"#).unwrap();
+    let before = tree("of-a-later-one");
+    let refused = write(&destination, &rows).unwrap_err();
+
+    assert!(tree("in-the-way") == tree("in-time"));
+    let WriteError::Io { source, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(Refusal::kind_of(source), Some(RefusalKind::Condition));
+    let visible = |tree: BTreeMap<String, Vec<u8>>| {
+        tree.into_iter().filter(|it| !it.0.contains("/staging/")).collect::<Vec<_>>()
+    };
+    assert!(visible(tree("of-a-later-one")) == visible(before));
 }

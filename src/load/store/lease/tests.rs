@@ -75,7 +75,7 @@ async fn a_run_that_lives_is_named_and_one_that_died_is_followed() {
     let start = Instant::now();
     let Taking::Taken(first) = take("run r1 (pid 1 on a)").await else { panic!("it is free") };
     let Taking::Refused(holder) = take("run r2").await else { panic!("it is held") };
-    assert!(holder.starts_with("run r1 (pid 1 on a), whose lease ends at "), "{holder}");
+    assert!(holder.starts_with("run r1 (pid 1 on a), whose lease was renewed at "), "{holder}");
     assert!(start.elapsed() < LONG / 4, "{:?}", start.elapsed());
 
     // A process that is killed neither renews nor lets go.
