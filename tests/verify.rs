@@ -349,10 +349,8 @@ async fn compact_leaves_files_of_the_right_size_alone_and_creates_nothing() {
         files
     };
     let before = files();
-    let variables = ["--set", "token=t", "--set", "org_id=1"];
-    let compact = |extra: &[&str]| {
-        exported.tracklake(&[&["compact", PIPELINE], &variables[..], extra].concat())
-    };
+    // Its credentials are not set.
+    let compact = |extra: &[&str]| exported.tracklake(&[&["compact", PIPELINE], extra].concat());
 
     let dry = compact(&["--dry-run"]);
     let done = compact(&[]);
@@ -360,7 +358,7 @@ async fn compact_leaves_files_of_the_right_size_alone_and_creates_nothing() {
     let unknown = compact(&["--stream", "worklog"]);
     let nowhere = tempfile::tempdir().unwrap();
     let lake = nowhere.path().join("lake");
-    let nothing = tracklake(&lake, &[&["compact", PIPELINE], &variables[..]].concat());
+    let nothing = tracklake(&lake, &["compact", PIPELINE]);
 
     let expected =
         "note: yandex_tracker: no partition has more or larger files than it should have\n";

@@ -12,6 +12,7 @@ use super::{
     report::{self, counted},
 };
 use crate::{
+    config::{ConfigError, Unset},
     error::Error,
     load::{Compaction, DEFAULT_MEMORY_BYTES, Destination, Inspection, Purpose},
     plan::{Name, Plan, StreamPlan},
@@ -25,10 +26,9 @@ pub(super) fn compact(
     global: &GlobalArgs,
     stdout: &mut dyn Write,
 ) -> Result<u8, Error> {
-    let inputs = inputs().set(args.set.clone());
     let mut plans = Vec::new();
     for name in &args.pipelines {
-        let mut plan = load(name, global, &inputs)?;
+        let mut plan = plan(name, args, global)?;
         if let Some(output) = &args.output {
             plan.destination.path.clone_from(output);
         }
@@ -93,6 +93,18 @@ pub(super) fn compact(
         }
     }
     Ok(0)
+}
+
+/// The plan without what only asking the source needs: credentials, its URL, a zone. Where a variable is needed
+/// here, too, says which.
+fn plan(name: &str, args: &CompactArgs, global: &GlobalArgs) -> Result<Plan, Error> {
+    let inputs = inputs().set(args.set.clone());
+    match load(name, global, &inputs.clone().unset(Unset::Tolerated)) {
+        Err(Error::Config(ConfigError::Invalid { problems, .. })) if problems.is_empty() => {
+            load(name, global, &inputs)
+        }
+        loaded => loaded,
+    }
 }
 
 /// What would be written anew, of the streams that have published something.

@@ -15,8 +15,9 @@ use super::{
     Destination, Inspection, ReadScopes, Rewrite, WriteError,
     manifest::{self, Manifest, ManifestFile},
     partition::Ordinal,
+    store::Store,
 };
-use crate::plan::{DestinationPlan, StreamPlan};
+use crate::plan::{DestinationPlan, Name, StreamPlan};
 
 /// What a batch may add to a file that has almost reached its size.
 const OVER_BYTES: u64 = 4 << 20;
@@ -58,7 +59,8 @@ impl Inspection {
         stream: &StreamPlan,
         plan: &DestinationPlan,
     ) -> Result<Option<Compaction>, WriteError> {
-        let manifest = Manifest::checked(&self.store, plan, &self.pipeline, stream)?;
+        let stream = as_it_stands(&self.store, &self.pipeline, stream)?;
+        let manifest = Manifest::checked(&self.store, plan, &self.pipeline, &stream)?;
         Ok(manifest.map(|it| Compaction::scattered(&it, plan.target_file_bytes)))
     }
 }
@@ -73,6 +75,7 @@ impl Destination {
         stream: &StreamPlan,
         memory_bytes: usize,
     ) -> Result<Option<(Compaction, Compaction)>, WriteError> {
+        let stream = &self.as_it_stands(stream)?;
         let Some(manifest) = self.standing(stream)? else { return Ok(None) };
         let before = Compaction::scattered(&manifest, self.target_file_bytes());
         if before.partitions.is_empty() {
@@ -88,6 +91,21 @@ impl Destination {
         staged.publish(&manifest.state)?;
         Ok(Some((before, after)))
     }
+}
+
+/// A stream whose rows stay in their partitions, whichever zone these are of: it may not be known, since the source
+/// is not asked.
+pub(super) fn as_it_stands(
+    store: &Store,
+    pipeline: &Name,
+    stream: &StreamPlan,
+) -> Result<StreamPlan, WriteError> {
+    let mut stream = stream.clone();
+    let standing = Manifest::read(store, pipeline, &stream.name)?;
+    if let Some(partition) = standing.and_then(|it| it.partition.plan()) {
+        stream.partition.zone = partition.zone;
+    }
+    Ok(stream)
 }
 
 /// The partitions of which some format has more files than it needs, or one that is too large.

@@ -13,7 +13,7 @@ use super::{
     FileContext, Inspection, PartitionChange, ReadScopes, ResumeHeader, Rewrite, Spooled,
     StagedFile, Unapplied, WriteError,
     commit::{Outcome, StagedStream, Staging},
-    compact::scattered,
+    compact::{as_it_stands, scattered},
     journal,
     lock::Lock,
     manifest::{self, Manifest},
@@ -141,6 +141,11 @@ impl Destination {
     /// keep their names and types, partitions and formats stay. A column that is new is fine.
     pub fn check(&self, stream: &StreamPlan) -> Result<(), WriteError> {
         self.standing(stream).map(|_| ())
+    }
+
+    /// The stream, partitioned as it stands.
+    pub(super) fn as_it_stands(&self, stream: &StreamPlan) -> Result<StreamPlan, WriteError> {
+        as_it_stands(&self.held.store, &self.held.pipeline, stream)
     }
 
     /// What stands, which the stream's plan can go on with.
