@@ -286,6 +286,89 @@ def a_run_that_is_killed_anywhere_is_finished_by_the_next(site: Site):
         folder += "-"
 
 
+def after_a_kill_one_may_look_at_once(site: Site):
+    """Nobody waits for the lease of the dead run, which is of ten minutes here."""
+    site.run("s3://exports/looked")
+    long = site.pipeline(lease_secs=600)
+    cases = [
+        (lambda it: it.method == "PUT" and "/staging/" in it.path, 0, "held by run"),
+        (lambda it: it.has("x-amz-copy-source"), 6, "journal/issues.json: being published by run"),
+    ]
+    for number, (is_it, code, finding) in enumerate(cases):
+        folder = f"looked-{number}"
+        for name, content in site.objects("looked").items():
+            site.s3.put_object(Bucket="exports", Key=f"{folder}/{name}", Body=content)
+        process = None
+
+        def kill(request):
+            if is_it(request):
+                process.send_signal(signal.SIGKILL)
+                return "drop"
+            return None
+
+        site.proxy.reset(kill)
+        rewrite = ("run", "--rewrite", "--stream", "issues", "--output", f"s3://exports/{folder}")
+        process = site.start(*rewrite, endpoint=site.proxy.url, pipeline=long)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, process.returncode
+        site.proxy.reset()
+        for command, ends_with in (("status", 0), ("verify", code)):
+            said = site.tracklake(command, "--output", f"s3://exports/{folder}", code=ends_with)
+            assert "whose lease was renewed at" in said, said
+        assert finding in said, said
+
+
+def compact_that_is_killed_anywhere_is_finished_by_the_next(site: Site):
+    """Two files of a year's CSV become one; credentials of the source are not set."""
+    small = year(site, target_file_mb=1)
+    large = year(site, target_file_mb=64)
+    source = site.serve(
+        [site.binary, "simulate", "--issues", "1500", "--today", "2024-07-25", "--listen", "127.0.0.1:PORT"]
+    )
+    run = ("run", "--stream", "changelog")
+    local = site.work / "compacted"
+    url = f"{source}/tracker"
+    site.tracklake(*run, "--output", str(local), pipeline=large, YANDEX_TRACKER_URL=url)
+    site.tracklake(*run, "--output", "s3://exports/scattered", pipeline=small, YANDEX_TRACKER_URL=url)
+    scattered = site.objects("scattered")
+    none = {"YANDEX_TRACKER_TOKEN": None, "YANDEX_TRACKER_ORG_ID": None}
+    compact = lambda folder: ("compact", "--output", f"s3://exports/{folder}")
+    # What finds out whether conditions are heeded stays where it is when its process is killed.
+    is_change = lambda it: it.is_change and "/lock" not in it.path and b"/lock" not in it.body
+    changes = 0
+    for left in (None, 0.3, 0.5, 0.7, 0.9):
+        folder = f"compact-{left}"
+        for name, content in scattered.items():
+            site.s3.put_object(Bucket="exports", Key=f"{folder}/{name}", Body=content)
+        process, last = None, [int(changes * left) if left else -1]
+
+        def kill(request):
+            last[0] -= is_change(request)
+            if is_change(request) and last[0] == 0:
+                process.send_signal(signal.SIGKILL)
+                return "drop"
+            return None
+
+        site.proxy.reset(kill)
+        process = site.start(*compact(folder), endpoint=site.proxy.url, pipeline=large, **none)
+        process.communicate(timeout=120)
+        assert process.returncode == (0 if left is None else -signal.SIGKILL), process.returncode
+        changes = changes or sum(map(is_change, site.proxy.seen))
+        site.proxy.reset()
+        site.tracklake(*compact(folder), pipeline=large, **none)
+        site.tracklake("verify", "--output", f"s3://exports/{folder}", pipeline=large)
+        site.check_same(folder, local)
+
+
+def year(site: Site, **settings) -> str:
+    """The shipped pipeline, with partitions of a year."""
+    pipeline = Path(site.pipeline(**settings))
+    text = pipeline.read_text()
+    assert "unit: day" in text
+    pipeline.write_text(text.replace("unit: day", "unit: year"))
+    return str(pipeline)
+
+
 def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
     slow = lambda request: 0.05 if request.is_change else None
     site.proxy.reset(slow)
@@ -294,7 +377,7 @@ def of_two_runs_at_once_one_is_told_who_the_other_is(site: Site):
         time.sleep(0.02)
     said = site.run("s3://exports/two", code=6)
     host = socket.gethostname()
-    assert re.search(rf"is held by run \S+ \(pid {first.pid}\) on {host}, whose lease ends at", said), said
+    assert re.search(rf"is held by run \S+ \(pid {first.pid}\) on {host}, whose lease was renewed at", said), said
     first.communicate(timeout=120)
     assert first.returncode == 0
     site.check_same("two", site.today())
@@ -430,6 +513,32 @@ def failures_that_stay_are_named_and_leave_the_old_data(site: Site):
         assert site.objects("old").items() >= data.items(), reason
 
 
+def a_page_of_html_is_no_empty_bucket(site: Site):
+    site.run("s3://exports/page")
+    before = site.objects("page")
+    is_list = lambda it: it.method == "GET" and "list-type=2" in it.path
+    reason, hint = "what answered is no object store", "whether a proxy or a log-in page stands in between"
+    for fault in (
+        lambda it: "garble",
+        lambda it: "garble" if is_list(it) else None,
+        lambda it: "garble" if is_list(it) and "delimiter" not in it.path else None,
+        lambda it: "garble" if is_list(it) and "journal" in it.path else None,
+        lambda it: "garble" if it.is_change and "part-" in it.path else None,
+    ):
+        site.proxy.reset(fault)
+        said = site.run("s3://exports/page", "--rewrite", endpoint=site.proxy.url, code=6)
+        assert reason in said and hint in said, said
+    site.proxy.reset(lambda it: "garble")
+    for command in ("status", "verify", "compact"):
+        said = site.tracklake(command, "--output", "s3://exports/page", endpoint=site.proxy.url, code=6)
+        assert reason in said and hint in said, said
+    site.proxy.reset()
+    data = {name: it for name, it in before.items() if name.startswith(("parquet", "csv"))}
+    assert site.objects("page").items() >= data.items()
+    site.run("s3://exports/page")
+    site.check_same("page", site.today())
+
+
 def what_is_not_there_or_not_set_is_named(site: Site):
     said = site.run("s3://nobody/x", code=6)
     assert "`s3://nobody/x`" in said and "no such bucket (404 NoSuchBucket)" in said, said
@@ -524,16 +633,13 @@ def large_files_come_in_parts(site: Site):
     source = site.serve(
         [site.binary, "simulate", "--issues", "3600", "--today", "2024-07-25", "--listen", "127.0.0.1:PORT"]
     )
-    pipeline = Path(site.pipeline(target_file_mb=64))
-    text = pipeline.read_text()
-    assert "unit: day" in text
-    pipeline.write_text(text.replace("unit: day", "unit: year"))
+    pipeline = year(site, target_file_mb=64)
     account, _ = site.gcs.service_account()
     key = site.work / "large.json"
     key.write_text(account)
     env = {
         "GOOGLE_SERVICE_ACCOUNT": str(key), "GOOGLE_BASE_URL": site.gcs.url,
-        "YANDEX_TRACKER_URL": f"{source}/tracker", "pipeline": str(pipeline),
+        "YANDEX_TRACKER_URL": f"{source}/tracker", "pipeline": pipeline,
     }
     local = site.work / "large"
     site.run(str(local), **env)
@@ -579,6 +685,8 @@ CHECKS = [
     the_next_run_is_incremental,
     the_other_commands_look_at_a_bucket,
     a_run_that_is_killed_anywhere_is_finished_by_the_next,
+    after_a_kill_one_may_look_at_once,
+    compact_that_is_killed_anywhere_is_finished_by_the_next,
     of_two_runs_at_once_one_is_told_who_the_other_is,
     a_paused_run_does_not_overwrite_what_a_later_one_has_published,
     a_run_that_waits_for_a_dead_one_can_be_stopped,
@@ -586,6 +694,7 @@ CHECKS = [
     a_store_that_is_far_away_is_asked_for_much_at_once,
     failures_that_pass_are_outlasted,
     failures_that_stay_are_named_and_leave_the_old_data,
+    a_page_of_html_is_no_empty_bucket,
     what_is_not_there_or_not_set_is_named,
     azure_holds_the_same,
     google_holds_the_same,

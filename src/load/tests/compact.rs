@@ -1,11 +1,21 @@
 //! Partitions of many files become partitions of few, and nothing else changes.
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use arrow::array::AsArray as _;
 use serde_json::{Value, json};
 
 use super::support::{
-    FORMATS, TestRow, append, batch, destination_plan, name, now, read, row, stream, tree,
+    FORMATS, TestRow, append, batch, destination_plan, name, now, parquet_rows, read, row, sorted,
+    stream, tree,
 };
 use crate::{
     load::{
@@ -150,4 +160,122 @@ fn rows_that_are_not_those_of_the_manifest_are_not_published() {
     let expected = "stream `s`: its files have 40001 rows and its manifest 40002; see what `tracklake verify` says";
     assert_eq!(err.to_string(), expected);
     assert!(tree(dir.path()) == before);
+}
+
+#[test]
+fn the_zone_of_the_partitions_need_not_be_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = stream(append());
+    plan.partition.zone = chrono_tz::Asia::Shanghai;
+    scattered(dir.path(), &BOTH, &plan);
+    let before = read(dir.path(), BOTH[0]);
+
+    let (was, is) = compact(dir.path(), &BOTH, &stream(append())).unwrap().unwrap();
+
+    assert!(was.files > is.files, "{was:?} {is:?}");
+    assert!(read(dir.path(), BOTH[0]) == before);
+    // The next run, which knows it, goes on.
+    open(dir.path(), &BOTH, 256 << 20, "r3").check(&plan).unwrap();
+}
+
+#[test]
+fn what_a_reader_has_open_stays_as_it_was_and_what_it_opens_then_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    scattered(dir.path(), &BOTH, &stream(append()));
+    let content = |mut file: &File| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let day = dir.path().join("parquet/p/s/date=2024-07-25");
+    let before: Vec<_> = sorted(&day).iter().map(|it| fs::read(it).unwrap()).collect();
+    let opened: Vec<File> = sorted(&day).iter().map(|it| File::open(it).unwrap()).collect();
+    assert_eq!(opened.len(), 3);
+
+    compact(dir.path(), &BOTH, &stream(append())).unwrap();
+
+    assert!(opened.iter().map(content).eq(before));
+    assert_eq!(parquet_rows(&day.join("part-0.parquet")).len(), 20_000);
+}
+
+#[test]
+fn of_compact_and_a_run_the_second_is_told_who_the_first_is() {
+    let dir = tempfile::tempdir().unwrap();
+    scattered(dir.path(), &BOTH, &stream(append()));
+    let plan =
+        DestinationPlan { target_file_bytes: 256 << 20, ..destination_plan(dir.path(), &BOTH) };
+    let held = open(dir.path(), &BOTH, 256 << 20, "r2");
+    let before = tree(dir.path());
+
+    let second = Destination::open(&plan, &name("p"), "r3", now(), Purpose::Publish).unwrap_err();
+
+    assert!(matches!(&second, WriteError::Locked { holder, .. } if holder.starts_with("run r2 ")));
+    assert!(tree(dir.path()) == before);
+    held.compact(&stream(append()), DEFAULT_MEMORY_BYTES).unwrap();
+    drop(held);
+    drop(Destination::open(&plan, &name("p"), "r3", now(), Purpose::Publish).unwrap());
+}
+
+/// The manifest, unless a commit is under way: how a reader sees that a dataset has not changed.
+fn at_rest(path: &Path) -> Option<Vec<u8>> {
+    let manifest = fs::read(path.join("_tracklake/p/manifests/s.json")).ok()?;
+    let is_under_way = path.join("_tracklake/p/journal/s.json").exists();
+    (!is_under_way).then_some(manifest)
+}
+
+/// The ids of a day; nothing where a file goes away meanwhile.
+fn ids(day: &Path) -> Option<Vec<i64>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(day).ok()? {
+        let file = File::open(entry.ok()?.path()).ok()?;
+        let rows = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+        for batch in rows.unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let column = batch.column(0).as_primitive::<arrow::datatypes::Int64Type>();
+            ids.extend(column.values().iter());
+        }
+    }
+    ids.sort_unstable();
+    Some(ids)
+}
+
+#[test]
+fn who_reads_all_the_time_and_looks_before_and_after_finds_each_row_once() {
+    let dir = tempfile::tempdir().unwrap();
+    scattered(dir.path(), &BOTH[..1], &stream(append()));
+    let day = dir.path().join("parquet/p/s/date=2024-07-25");
+    let expected: Vec<i64> = (0..40_000).step_by(2).collect();
+    let (is_over, seen) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                let before = at_rest(dir.path());
+                let ids = ids(&day);
+                if before.is_some() && before == at_rest(dir.path()) {
+                    seen.lock().unwrap().push(ids);
+                }
+            }
+        });
+        let inspection = Inspection::open(&dir.path().into(), &name("p")).unwrap().unwrap();
+        // In turn many files and one, until the reader has seen both often enough.
+        for target in [256 << 20, 1].into_iter().cycle() {
+            let destination = open(dir.path(), &BOTH[..1], target, "r2");
+            let (was, is) =
+                destination.compact(&stream(append()), DEFAULT_MEMORY_BYTES).unwrap().unwrap();
+            assert_ne!(was.files, is.files);
+            drop(destination);
+            assert_eq!(inspection.verify(&[name("s")]).unwrap()[0].problems, []);
+            let summary = inspection.stream(&name("s")).unwrap().unwrap();
+            assert_eq!((summary.rows, inspection.interrupted().unwrap()), (40_001, Vec::new()));
+            if seen.lock().unwrap().len() >= 12 {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+
+    for ids in seen.into_inner().unwrap() {
+        assert!(ids.as_ref() == Some(&expected), "{:?} ids", ids.map(|it| it.len()));
+    }
 }
