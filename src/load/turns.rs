@@ -50,8 +50,11 @@ pub(super) fn turns(moves: &Moves) -> Turns {
     let mut queue: BTreeSet<(usize, Ordinal)> =
         waits_for.iter().map(|(partition, waits)| (*waits, *partition)).collect();
     let mut found = Turns::default();
+    // As early as those allow that have to come before it: what nothing connects comes at once.
+    let mut earliest: BTreeMap<Ordinal, usize> = BTreeMap::new();
     while let Some((waits, partition)) = queue.pop_first() {
-        found.turns.insert(partition, found.turns.len());
+        let turn = earliest.get(&partition).copied().unwrap_or_default();
+        found.turns.insert(partition, turn);
         // A circle is opened where the fewest partitions are waited for.
         if waits > 0 {
             found.openers.insert(partition);
@@ -62,6 +65,8 @@ pub(super) fn turns(moves: &Moves) -> Turns {
             {
                 *waits -= 1;
                 queue.insert((*waits, *to));
+                let earliest = earliest.entry(*to).or_default();
+                *earliest = (turn + 1).max(*earliest);
             }
         }
     }
@@ -74,9 +79,12 @@ mod tests {
 
     use super::*;
 
+    fn of(moves: &[(u64, u64)]) -> Turns {
+        turns(&moves.iter().map(|it| (Ordinal(it.0), Ordinal(it.1))).collect())
+    }
+
     fn order(moves: &[(u64, u64)]) -> Vec<u64> {
-        let moves = moves.iter().map(|it| (Ordinal(it.0), Ordinal(it.1))).collect();
-        let Turns { turns, openers } = turns(&moves);
+        let Turns { turns, openers } = of(moves);
         let mut order: Vec<(usize, Ordinal)> = turns.iter().map(|it| (*it.1, *it.0)).collect();
         order.sort_unstable();
         let last = openers.into_iter().map(|it| (usize::MAX, it));
@@ -97,18 +105,36 @@ mod tests {
         assert_eq!(order(&[(1, 2), (2, 3), (3, 1), (4, 1)]), [4, 1, 2, 3, 1]);
     }
 
+    #[test]
+    fn what_no_row_connects_comes_at_once() {
+        for (moves, expected) in [
+            (&[(1, 2), (3, 4), (5, 6)][..], &[(1, 0), (2, 1), (3, 0), (4, 1), (5, 0), (6, 1)][..]),
+            (&[(1, 2), (1, 3), (1, 4)], &[(1, 0), (2, 1), (3, 1), (4, 1)]),
+            (&[(1, 4), (2, 4), (2, 3), (3, 4)], &[(1, 0), (2, 0), (3, 1), (4, 2)]),
+            // The opener of a circle, and what is far from it.
+            (&[(1, 2), (2, 1), (8, 9)], &[(1, 0), (2, 1), (8, 0), (9, 1)]),
+        ] {
+            let expected = expected.iter().map(|it| (Ordinal(it.0), it.1)).collect();
+
+            assert_eq!(of(moves).turns, expected, "{moves:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn without_a_circle_no_partition_comes_too_early(
+        fn no_row_arrives_before_it_has_left(
             pairs in proptest::collection::vec((0u64..30, 0u64..30), 0..60),
+            has_circles: bool,
         ) {
-            // From the larger to the smaller: there is no circle.
-            let pairs: Vec<(u64, u64)> =
-                pairs.into_iter().filter(|it| it.0 != it.1).map(|(a, b)| (a.max(b), a.min(b))).collect();
-            let order = order(&pairs);
-            let at = |it: u64| order.iter().position(|one| *one == it).unwrap();
+            let pairs = pairs.into_iter().filter(|it| it.0 != it.1);
+            // From the larger to the smaller there is no circle.
+            let one_way = |(a, b): (u64, u64)| if has_circles { (a, b) } else { (a.max(b), a.min(b)) };
+            let pairs: Vec<(u64, u64)> = pairs.map(one_way).collect();
+            let turns = of(&pairs);
+            prop_assert!(has_circles || turns.openers.is_empty());
             for (from, to) in pairs {
-                prop_assert!(at(from) < at(to), "{from} {to} {order:?}");
+                let (left, arrived) = (turns.first(Ordinal(from)), turns.whole(Ordinal(to)));
+                prop_assert!(left < arrived, "{from} {to} {turns:?}");
             }
         }
     }
