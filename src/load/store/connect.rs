@@ -112,8 +112,8 @@ pub(super) fn connect(url: &BucketUrl) -> Result<Clients, Refusal> {
         Service::Azure => azure(url),
         #[cfg(test)]
         Service::Memory => {
-            let store = memory::named(&url.bucket);
-            Ok(Clients { first: Arc::clone(&store) as _, store })
+            let store = super::memory::connect(&url.bucket);
+            Ok(Clients { first: Arc::clone(&store), store })
         }
     }
 }
@@ -247,30 +247,6 @@ fn may_be_plain(
             RefusalKind::Setting,
             format!("the endpoint of {variables}_* is neither `https:` nor `http:`"),
         )),
-    }
-}
-
-/// Stores in the memory of a test, by name.
-#[cfg(test)]
-pub(in crate::load) mod memory {
-    use std::{
-        collections::HashMap,
-        sync::{Arc, LazyLock, Mutex},
-    };
-
-    use object_store::memory::InMemory;
-
-    static STORES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
-
-    /// The store of a name, new where it is the first time.
-    pub(in crate::load) fn named(name: &str) -> Arc<InMemory> {
-        Arc::clone(STORES.lock().unwrap().entry(name.to_owned()).or_default())
-    }
-
-    /// Makes a store what another is now.
-    pub(in crate::load) fn copy(from: &str, to: &str) {
-        let copy = Arc::new(named(from).fork());
-        STORES.lock().unwrap().insert(to.to_owned(), copy);
     }
 }
 

@@ -14,6 +14,8 @@ mod connect;
 mod lease;
 mod local;
 mod log;
+#[cfg(test)]
+pub(super) mod memory;
 mod object;
 mod outside;
 mod pulse;
@@ -45,7 +47,7 @@ use crate::plan::{DestinationPath, LeasePlan};
 
 pub use self::outside::{NewFile, check_file, replace_file};
 #[cfg(test)]
-pub(super) use self::{connect::memory, tests::Fuse};
+pub(super) use self::tests::Fuse;
 pub(super) use self::{
     outside::Scratch,
     refusal::{Refusal, RefusalKind},

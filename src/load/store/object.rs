@@ -506,7 +506,7 @@ fn is_remote(url: &BucketUrl) -> bool {
     match url.service {
         Service::S3 | Service::Google | Service::Azure => true,
         #[cfg(test)]
-        Service::Memory => false,
+        Service::Memory => super::memory::is_far(&url.bucket),
     }
 }
 

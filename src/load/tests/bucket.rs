@@ -1,8 +1,18 @@
 //! The crash tests of a directory, in a bucket: a run ends after any number of changes to it.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::support::{FORMATS, TestRow, batch, name, now, read, row, stream};
 use crate::{
@@ -259,4 +269,50 @@ fn a_commit_that_comes_too_late_is_in_nobodys_way() {
         tree.into_iter().filter(|it| !it.0.contains("/staging/")).collect::<Vec<_>>()
     };
     assert!(visible(tree("of-a-later-one")) == visible(before));
+}
+
+#[test]
+fn a_file_whose_put_fails_once_its_writer_has_gone_on_is_not_committed() {
+    let old = [row(1, 0, "old"), row(2, 1, "old")];
+    let new: Vec<TestRow> = (1..=9).map(|id| row(id, id, "new")).collect();
+    write(&open("late"), &old).unwrap();
+    let before = tree("late");
+    // What is written in all.
+    memory::copy("memory://late", "memory://late-whole");
+    write(&open("late-whole"), &new).unwrap();
+    let after = tree("late-whole");
+    let staged =
+        after.iter().filter(|it| it.0.contains("/part-") && before.get(it.0) != Some(it.1));
+    let staged = staged.count();
+    assert!(staged > 16, "more than are sent at a time: {staged}");
+
+    // One fails when all others are there that can be sent beside it.
+    for failing in [0, 7, staged - 1] {
+        let (begun, there) = (AtomicUsize::new(0), Arc::new(Semaphore::new(0)));
+        let fault: memory::Fault = Arc::new(move |key| {
+            let is_staged = key.as_ref().ends_with(".staged");
+            let number = if is_staged { begun.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
+            let there = Arc::clone(&there);
+            Box::pin(async move {
+                if number == failing {
+                    let others = u32::try_from(staged - 1).unwrap();
+                    there.acquire_many(others).await.unwrap().forget();
+                    let source = "status code: 500 Internal Server Error".into();
+                    return Err(object_store::Error::Generic { store: "S3", source });
+                }
+                there.add_permits(usize::from(is_staged));
+                Ok(())
+            })
+        });
+        memory::disturb("memory://late", Some(fault));
+        let failed = write(&open("late"), &new).unwrap_err();
+        memory::disturb("memory://late", None);
+
+        let WriteError::Io { action, path, source } = &failed else { panic!("{failed}") };
+        assert_eq!((*action, Refusal::kind_of(source)), ("write", Some(RefusalKind::Server)));
+        assert!(path.to_str().unwrap().ends_with(".staged"), "{failed}");
+        assert!(tree("late") == before, "{failing}");
+    }
+    write(&open("late"), &new).unwrap();
+    assert!(tree("late") == after);
 }
