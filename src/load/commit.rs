@@ -33,7 +33,7 @@ use super::{
     quarantine::{Requarantine, Rewritten},
     store::{EntryKind, Store},
 };
-use crate::plan::{Deletes, FormatPlan, Name, StreamPlan};
+use crate::plan::{Deletes, DestinationPlan, FormatPlan, Name, StreamPlan};
 
 /// A stream whose files are complete, and not yet visible. Dropped, it leaves nothing.
 ///
@@ -359,6 +359,32 @@ impl StagedStream {
             manifest: self.manifest.clone(),
         })
     }
+}
+
+/// Refuses files of which no manifest tells: the commit of a run that does not read everything would remove
+/// rows that nobody can bring back.
+pub(super) fn refuse_unknown(
+    store: &Store,
+    plan: &DestinationPlan,
+    pipeline: &Name,
+    stream: &Name,
+) -> Result<(), WriteError> {
+    let manifest = manifest::path(pipeline, stream);
+    if store.read(&manifest)?.is_some() {
+        return Ok(());
+    }
+    for tree in manifest::trees(plan, pipeline, stream) {
+        let files = dataset(store, &tree.path)?.len();
+        if files > 0 && manifest::tree_name(&tree.path) != ROWS {
+            return Err(WriteError::Unknown {
+                stream: stream.to_string(),
+                files,
+                directory: store.absolute(&tree.path)?,
+                manifest: store.absolute(&manifest)?,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The directory of a file's partition.

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     FileContext, Inspection, PartitionChange, ReadScopes, ResumeHeader, Rewrite, Spooled,
     StagedFile, Unapplied, WriteError,
-    commit::{Outcome, StagedStream, Staging},
+    commit::{Outcome, StagedStream, Staging, refuse_unknown},
     compact::{as_it_stands, scattered},
     journal,
     lock::Lock,
@@ -41,6 +41,15 @@ pub enum Purpose {
     Publish,
     /// To find out what would be published: what an unfinished run has read is not touched.
     Rehearse,
+}
+
+/// What becomes of files that look like a stream's and of which no manifest tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownFiles {
+    /// Nothing is written: they may be all that there is of rows that the source no longer has.
+    Refused,
+    /// They go with the commit: whoever asked for it reads everything anew.
+    Replaced,
 }
 
 /// What a stream's rows may take of memory before they are written to temporary files.
@@ -139,8 +148,13 @@ impl Destination {
 
     /// Whether the stream's rows can go to where its dataset stands, if there is one: columns
     /// keep their names and types, partitions and formats stay. A column that is new is fine.
-    pub fn check(&self, stream: &StreamPlan) -> Result<(), WriteError> {
-        self.standing(stream).map(|_| ())
+    pub fn check(&self, stream: &StreamPlan, unknown: UnknownFiles) -> Result<(), WriteError> {
+        let Held { store, plan, pipeline, .. } = &*self.held;
+        self.standing(stream)?;
+        match unknown {
+            UnknownFiles::Refused => refuse_unknown(store, plan, pipeline, &stream.name),
+            UnknownFiles::Replaced => Ok(()),
+        }
     }
 
     /// The stream, partitioned as it stands.

@@ -164,7 +164,7 @@ pub enum WriteError {
     },
     /// A published file is not there any more, or is another one.
     #[error(
-        "`{}` is not the file that was published: {found}; restore it, or remove the stream's manifest and read everything anew",
+        "`{}` is not the file that was published: {found}",
         path.display()
     )]
     Standing {
@@ -172,6 +172,22 @@ pub enum WriteError {
         path: PathBuf,
         /// What is there.
         found: String,
+    },
+    /// Files stand of which no manifest tells: a commit would remove those that it does not write.
+    #[error(
+        "stream `{stream}`: {files} files stand below `{}`, and `{}`, which would say what they are, is missing",
+        directory.display(),
+        manifest.display()
+    )]
+    Unknown {
+        /// The stream.
+        stream: String,
+        /// How many files there are in this format.
+        files: usize,
+        /// The directory of its dataset.
+        directory: PathBuf,
+        /// Where its manifest should be.
+        manifest: PathBuf,
     },
     /// A column has another type than in the files that stand.
     #[error(

@@ -19,7 +19,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeptReject, ResumeHeader, Rewrite, WriteError, journal, lock,
+    KeptReject, ResumeHeader, Rewrite, WriteError, commit,
+    destination::UnknownFiles,
+    journal, lock,
     manifest::{self, Manifest},
     quarantine, spool,
     store::{EntryKind, Store, io_error},
@@ -163,9 +165,14 @@ impl Inspection {
         &self,
         stream: &StreamPlan,
         plan: &DestinationPlan,
+        unknown: UnknownFiles,
     ) -> Result<Rewrite, WriteError> {
         let Self { store, pipeline } = self;
         let Some(manifest) = Manifest::checked(store, plan, pipeline, stream)? else {
+            // A commit that was not finished has files before it has its manifest.
+            if unknown == UnknownFiles::Refused && !self.interrupted()?.contains(&stream.name) {
+                commit::refuse_unknown(store, plan, pipeline, &stream.name)?;
+            }
             return Ok(Rewrite::Changed);
         };
         let is_new = manifest.has_new_format(&manifest::trees(plan, pipeline, &stream.name))

@@ -64,7 +64,7 @@ use crate::plan::{CsvCompression, FormatPlan};
 
 pub use commit::{PartitionChange, Published, StagedStream};
 pub use compact::Compaction;
-pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter};
+pub use destination::{DEFAULT_MEMORY_BYTES, Destination, Purpose, StreamWriter, UnknownFiles};
 pub use error::WriteError;
 pub use inspect::{Inspection, Quarantined, StreamSummary, Unapplied, Unfinished};
 pub use quarantine::{

@@ -95,7 +95,9 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     let mut rewrites = HashMap::new();
     for (stream, publish) in &chosen {
         if let (Some(inspection), Publish::Yes) = (&inspection, publish) {
-            let rewrite = inspection.check(stream, &plan.destination).map_err(Error::Write)?;
+            let rewrite = inspection
+                .check(stream, &plan.destination, options.refresh.into())
+                .map_err(Error::Write)?;
             rewrites.insert(&stream.name, rewrite);
         }
         let summary = match &inspection {

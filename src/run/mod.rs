@@ -56,7 +56,7 @@ pub use timeline::{SliceOutcome, SliceTime, Step, Timeline};
 use crate::{
     error::{Error, chain},
     extract::{Extractor, Horizon, planned_start, reread},
-    load::{Destination, Purpose, ResumeHeader, Rewrite, StreamWriter, Unapplied},
+    load::{Destination, Purpose, ResumeHeader, Rewrite, StreamWriter, Unapplied, UnknownFiles},
     plan::{DestinationPath, Name, Plan, ReplaceScope, StreamPlan, WindowStart, WriteMode},
     state::{self, Start, StartRule, StreamState},
     transform::Decoder,
@@ -122,6 +122,15 @@ pub enum Refresh {
     Incremental,
     /// Everything: what the source no longer has goes, under the guard against mass deletion.
     Full,
+}
+
+impl From<Refresh> for UnknownFiles {
+    fn from(refresh: Refresh) -> Self {
+        match refresh {
+            Refresh::Incremental => Self::Refused,
+            Refresh::Full => Self::Replaced,
+        }
+    }
 }
 
 /// Whether a stream is written, or only read for its children.
@@ -312,7 +321,7 @@ fn jobs<'a>(
     let mut states = HashMap::new();
     for (stream, publish) in chosen {
         if *publish == Publish::Yes {
-            destination.check(stream).map_err(Error::Write)?;
+            destination.check(stream, options.refresh.into()).map_err(Error::Write)?;
         }
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())

@@ -31,7 +31,7 @@ use crate::{
     error::Error,
     load::{
         Destination, Fate, Inspection, KeptReject, Published, Purpose, ReadScopes, RejectContext,
-        Requarantine, Rewrite, StreamWriter, Unapplied,
+        Requarantine, Rewrite, StreamWriter, Unapplied, UnknownFiles,
     },
     plan::{Name, Plan, SliceContext, StreamPlan, WriteMode},
     state::StreamState,
@@ -238,9 +238,9 @@ pub fn replay(plan: &Plan, options: &ReplayOptions) -> Result<ReplayReport, Erro
         let is_wanted = streams.is_empty() || streams.contains(&stream.name);
         if is_wanted && inspection.quarantine(&stream.name).map_err(Error::Inspect)?.records > 0 {
             // All of them before anything is changed.
-            destination.check(stream).map_err(Error::Write)?;
+            destination.check(stream, UnknownFiles::Refused).map_err(Error::Write)?;
             for (child, ..) in children(plan, stream) {
-                destination.check(child).map_err(Error::Write)?;
+                destination.check(child, UnknownFiles::Refused).map_err(Error::Write)?;
             }
             chosen.push(stream);
         }

@@ -15,7 +15,7 @@ use super::{
     support::{self, FORMATS, JULY, TestRow, append, name, now, read, row, sorted, stream},
 };
 use crate::{
-    load::{Destination, Inspection, ReadScopes, Rewrite, StagedStream},
+    load::{Destination, Inspection, ReadScopes, Rewrite, StagedStream, UnknownFiles},
     plan::{Deletes, FormatPlan, StreamPlan, WriteMode},
 };
 
@@ -130,7 +130,9 @@ fn marking_cannot_end_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     publish(dir.path(), &run(append(), WHOLE, &[row(1, 0, "a")]));
 
-    let err = support::open(dir.path(), &BOTH).check(&stream(append())).unwrap_err();
+    let err = support::open(dir.path(), &BOTH)
+        .check(&stream(append()), UnknownFiles::Refused)
+        .unwrap_err();
 
     assert!(err.to_string().contains("keep `deletes: mark`"), "{err}");
 }

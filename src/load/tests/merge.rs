@@ -11,7 +11,9 @@ use super::{
     support::{self, FORMATS, JULY, NULL, TestRow, append, batch, name, now, read, row, stream},
 };
 use crate::{
-    load::{Destination, Purpose, ReadScopes, Rewrite, Scope, ScopeValue, WriteError},
+    load::{
+        Destination, Purpose, ReadScopes, Rewrite, Scope, ScopeValue, UnknownFiles, WriteError,
+    },
     plan::{
         ColumnPlan, ColumnSource, ColumnType, CsvCompression, FormatPlan, JsonPath, PartitionUnit,
         ReplaceScope, StreamPlan, WriteMode, arrow_schema,
@@ -134,7 +136,7 @@ fn a_column_that_was_added_later_is_null_in_what_stands() {
             &run(append(), ReadScopes::Nothing, &[row(1, 0, "a"), row(3, 0, "c"), row(1, 9, "z")]),
         );
         let destination = support::open(dir.path(), &BOTH);
-        destination.check(&wider(at)).unwrap();
+        destination.check(&wider(at), UnknownFiles::Refused).unwrap();
         let mut writer = destination.stream(&wider(at), 1 << 20).unwrap();
         let old = batch(&[row(2, 0, "b")]);
         let mut arrays = old.columns().to_vec();
@@ -184,7 +186,7 @@ fn a_plan_that_cannot_go_on_with_what_stands_is_refused() {
     publish(dir.path(), &BOTH, &run(append(), ReadScopes::Nothing, &[row(1, 0, "a")]));
     let check = |plan: &StreamPlan, formats: &[FormatPlan], expected: &str| {
         let destination = support::open(dir.path(), formats);
-        let err = destination.check(plan).unwrap_err();
+        let err = destination.check(plan, UnknownFiles::Refused).unwrap_err();
         assert!(err.to_string().starts_with(expected), "{err}");
         let err = destination.stream(plan, 1 << 20).unwrap_err();
         assert!(err.to_string().starts_with(expected), "{err}");
@@ -230,7 +232,7 @@ fn a_plan_that_cannot_go_on_with_what_stands_is_refused() {
         &BOTH[..1],
         "stream `s`: the dataset is also in csv, which this run does not write; write it too, or remove `csv/p/s`",
     );
-    support::open(dir.path(), &BOTH).check(&stream(append())).unwrap();
+    support::open(dir.path(), &BOTH).check(&stream(append()), UnknownFiles::Refused).unwrap();
 
     fs::remove_dir_all(dir.path().join("csv/p/s")).unwrap();
     publish(dir.path(), &BOTH[..1], &run(append(), ReadScopes::Nothing, &[row(2, 4, "b")]));
