@@ -200,8 +200,7 @@ pub fn advance(
 ) -> StreamState {
     let Progress { largest, failed_from, started, asked_from, pending } = progress;
     let mut state = old.cloned().unwrap_or_else(|| StreamState::new(now));
-    // A clock that went back must not make the state look older than it is.
-    state.published_at = state.published_at.max(now);
+    state.published_at = now;
     state.pending = pending;
     let asked_before = state.asked_from.or(state.started_from);
     state.asked_from = asked_before.into_iter().chain(asked_from).min();
@@ -210,14 +209,16 @@ pub fn advance(
         state.redo_from = state.redo_from.into_iter().chain(failed_from).min();
         return state;
     }
-    state.read_until = state.read_until.max(Some(now));
+    // Of two clocks the earlier one is believed: one that was wrong for a night and ahead would keep later runs
+    // from reading the days that none of them came to; one that is behind only lets them read more.
+    state.read_until = Some(now);
     let reached = match (largest, failed_from) {
         (Some(largest), Some(failed)) => Some(largest.min(failed)),
         (largest, _) => largest,
     };
-    // The cursor never moves back: what was published stays published. Nor does it move beyond the
-    // clock: one wrong date in the source would end all reading.
-    state.cursor = state.cursor.max(reached.map(|it| it.min(now)));
+    // The cursor never moves back: what was published stays published. Nor does it stand beyond the
+    // clock: one wrong date in the source, or one night with a wrong clock, would end all reading.
+    state.cursor = state.cursor.max(reached).map(|it| it.min(now));
     state.started_from = match (state.started_from, started) {
         (Some(old), Some(new)) => Some(old.min(new)),
         (old, new) => old.or(new),
@@ -433,6 +434,36 @@ mod tests {
         old.read_until = Some(at("2024-07-25"));
         let found = start(rule("2024-01-01", Some(1), None), &[Some(&old)]);
         assert_eq!(found, Start::At(at("2024-07-25")));
+    }
+
+    #[test]
+    fn a_night_with_a_clock_ahead_skips_no_days_later() {
+        let largest = Some(at("2024-07-25"));
+        let progress = || Progress { largest, ..Progress::default() };
+        let ahead = Progress { largest: Some(at("2025-08-01")), ..Progress::default() };
+        let wrong = advance(None, ahead, Extent::ToNow, at("2025-08-30"));
+        let right = advance(Some(&wrong), progress(), Extent::ToNow, at("2024-07-26"));
+        assert_eq!(right.read_until, Some(at("2024-07-26")));
+        assert_eq!(right.cursor, Some(at("2024-07-26")), "as far as the clock");
+
+        // Nothing ran for two months.
+        let own = StreamState { started_from: Some(at("2024-01-01")), ..right };
+        let later = |reread, lookback| StartRule {
+            now: at("2024-09-26"),
+            ..rule("2024-01-01", lookback, reread)
+        };
+        assert_eq!(start(later(Some(30), None), &[Some(&own)]), Start::At(at("2024-06-26")));
+        assert_eq!(start(later(None, Some(1)), &[Some(&own)]), Start::At(at("2024-07-25")));
+    }
+
+    #[test]
+    fn a_night_with_a_clock_behind_lets_the_next_one_read_more() {
+        let right = state(Some("2024-07-25"), "2024-01-01");
+        let wrong = advance(Some(&right), Progress::default(), Extent::ToNow, at("2023-01-01"));
+
+        let found = start(rule("2024-01-01", None, Some(60)), &[Some(&wrong)]);
+
+        assert_eq!(found, Start::At(at("2022-11-02")), "60 days before the wrong night");
     }
 
     #[test]
