@@ -260,3 +260,42 @@ fn no_days_at_all_are_no_number_of_days() {
     let expected = "expect.days.last: `0d` is no number of days from `1d` to `3660d`";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
 }
+
+/// Windows of days in a zone.
+fn in_zone(yaml: &str, zone: &str) -> String {
+    let windows = format!(
+        "    slices:\n      window: {{ from: 30d, reread: 10d, format: date, zone: {zone}, start_param: from, end_param: to }}\n    records:"
+    );
+    yaml.replacen("    records:", &windows, 1)
+}
+
+#[test]
+fn yesterday_of_dates_is_over_when_it_is_over_where_they_were_asked_for() {
+    // 03:00 of the 25th in Shanghai.
+    let at_three = [("TRACKLAKE_NOW", "2024-07-24T19:00:00Z")];
+    let (server, _) = serving(json!(entries(1, 4, "2024-07-23")));
+    let write = "merge: { key: [id] }";
+    let days = file(&server, write, "days: { last: 1d, min_rows: 1 }");
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&in_zone(&days, "UTC"), &["--quiet"], &at_three);
+    assert_eq!(ended.code, Some(0), "the 23rd is yesterday in UTC: {}", ended.stderr);
+    // The same dates in the same partitions: the dataset goes on.
+    let ended = workspace.run(&in_zone(&days, "Asia/Shanghai"), &["--quiet"], &at_three);
+
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("found none on 2024-07-24"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_zone_of_the_partitions_goes_before_that_of_the_windows() {
+    let at_three = [("TRACKLAKE_NOW", "2024-07-24T19:00:00Z")];
+    let (server, _) = serving(json!(entries(1, 4, "2024-07-23")));
+    let days = file(&server, "merge: { key: [id] }", "days: { last: 1d, min_rows: 1 }");
+    let yaml =
+        in_zone(&days, "Asia/Shanghai").replacen("column: day }", "column: day, zone: UTC }", 1);
+
+    let ended = Workspace::new().run(&yaml, &["--quiet"], &at_three);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -349,6 +349,15 @@ impl SlicesPlan {
             Self::Whole | Self::List { .. } | Self::Window(_) | Self::Given(_) => None,
         }
     }
+
+    /// The zone of the windows, if there are any.
+    pub fn zone(&self) -> Option<Tz> {
+        match self {
+            Self::Window(window) => Some(window.zone),
+            Self::Product(parts) | Self::Union(parts) => parts.iter().find_map(Self::zone),
+            Self::Whole | Self::List { .. } | Self::Parent(_) | Self::Given(_) => None,
+        }
+    }
 }
 
 /// Windows of time: from a first instant or date to a last one, in steps.
@@ -523,7 +532,7 @@ pub struct PartitionPlan {
     pub column: Name,
     /// The length of a partition.
     pub unit: PartitionUnit,
-    /// In which an instant becomes a date.
+    /// In which an instant becomes a date, and a day ends.
     pub zone: Tz,
     /// The name before the `=`.
     pub name: Name,

@@ -137,7 +137,8 @@ impl Resolver<'_> {
         let on_gone = self.on_gone(&at, on_gone, write.as_ref());
         let deletes = self.deletes(&at, deletes, write.as_ref());
         let guard = self.guard(&at, max_delete_ratio.as_ref(), &expect);
-        let partition = self.partition(&format!("{at}.partition_by"), partition_by, &columns);
+        let partition =
+            self.partition(&format!("{at}.partition_by"), partition_by, &columns, slices.as_ref());
         let unit = partition.as_ref().map(|it| it.unit);
         let expect = self.expect(&format!("{at}.expect"), expect, &columns, unit);
         let responses = self.responses(&format!("{at}.responses"), &responses);
@@ -176,7 +177,8 @@ impl Resolver<'_> {
         let at = format!("streams.{name}");
         let name = self.name(&at, name);
         let columns = self.columns(&format!("{at}.columns"), &spec.columns, &Scope::default());
-        let partition = self.partition(&format!("{at}.partition_by"), spec.partition_by, &columns);
+        let partition =
+            self.partition(&format!("{at}.partition_by"), spec.partition_by, &columns, None);
         let deletes = match spec.deletes {
             DeletesSpec::Remove => Deletes::Remove,
             DeletesSpec::Mark => Deletes::Mark,

@@ -85,6 +85,7 @@ impl Resolver<'_> {
         at: &str,
         spec: PartitionSpec,
         columns: &[ColumnPlan],
+        slices: Option<&SlicesPlan>,
     ) -> Option<PartitionPlan> {
         let PartitionSpec { column, unit, zone, r#as } = spec;
         let column = self.time_column(&format!("{at}.column"), &column, columns);
@@ -108,13 +109,15 @@ impl Resolver<'_> {
             );
             self.problem(format!("{at}.as"), message, None);
         }
-        let zone = self.zone(&format!("{at}.zone"), zone.as_ref()).unwrap_or(chrono_tz::UTC);
+        let zone = self.zone(&format!("{at}.zone"), zone.as_ref());
         let column = column?;
-        if unit == PartitionUnit::Hour
-            && columns
-                .iter()
-                .any(|it| it.name == column && matches!(it.kind, ColumnType::Date { .. }))
-        {
+        let is_date = columns
+            .iter()
+            .any(|it| it.name == column && matches!(it.kind, ColumnType::Date { .. }));
+        // The dates of a source are days of the zone in which it is asked for them.
+        let of_windows = slices.filter(|_| is_date).and_then(SlicesPlan::zone);
+        let zone = zone.or(of_windows).unwrap_or(chrono_tz::UTC);
+        if unit == PartitionUnit::Hour && is_date {
             self.problem(
                 format!("{at}.unit"),
                 format!("`{column}` is a date and has no hour"),

@@ -60,7 +60,8 @@ pub(in crate::config) struct PartitionSpec {
     /// `hour`, `day`, `month` or `year`. Default: `day`.
     #[serde(default)]
     pub(in crate::config) unit: UnitSpec,
-    /// In which an instant becomes a date. Default: UTC.
+    /// In which an instant becomes a date, and a day ends. Default: that of the windows where the column is a
+    /// `date`, else UTC.
     pub(in crate::config) zone: Option<Scalar>,
     /// The name before the `=`, which does not begin with `_`. Default: `date`.
     pub(in crate::config) r#as: Option<String>,
