@@ -1,4 +1,4 @@
-//! Five APIs that the program has never seen: what `infer` proposes for a page of each is kept
+//! Seven APIs that the program has never seen: what `infer` proposes for a page of each is kept
 //! beside it in `tests/infer`, and is exported as it is from a server that serves the page.
 //!
 //! To accept a change of what is proposed: `UPDATE=1 cargo test --test infer`.
@@ -50,8 +50,8 @@ fn check_proposal(api: &str) {
 }
 
 #[test]
-fn what_is_proposed_for_five_apis_is_what_a_person_has_read() {
-    for api in ["github", "openproject", "redmine", "tempo", "youtrack"] {
+fn what_is_proposed_for_seven_apis_is_what_a_person_has_read() {
+    for api in ["by_id", "github", "in_text", "openproject", "redmine", "tempo", "youtrack"] {
         check_proposal(api);
     }
 }
@@ -233,6 +233,72 @@ fn time_entries_of_openproject_are_exported_as_proposed() {
             ("links_user_title", json!("Li Wei")),
         ],
     );
+}
+
+#[test]
+fn records_by_their_id_are_exported_as_proposed() {
+    let (rows, _) = export("by_id", "/v2/entries", "entries", &[]);
+
+    assert_eq!(rows.len(), 3);
+    check_cells(
+        &rows[0],
+        &[
+            ("date", json!("2024-07-25")),
+            ("key", json!("te_000")),
+            ("subject_key", json!("OPS-0")),
+            ("worker_display_name", json!("Ann")),
+            ("started_at", json!("2024-07-25T09:33:20Z")),
+            ("spent_seconds", json!(90 * 60)),
+            ("payload", json!(r#"{"client": "acme", "tags": ["a"]}"#)),
+            ("approvals", json!(r#"{"u1":{"state":"open"},"u2":{"state":"done"}}"#)),
+        ],
+    );
+}
+
+#[test]
+fn records_in_a_text_are_exported_as_proposed() {
+    let (rows, _) = export("in_text", "/v2/entries", "entries", &[]);
+
+    let cells = |row: &Row| ["entry_id", "spent_seconds"].map(|it| row[it].clone());
+    let found: Vec<[Value; 2]> = rows.iter().map(cells).collect();
+    let day = 24 * 3600;
+    assert_eq!(
+        found,
+        [
+            [json!("te_000"), json!(90 * 60)],
+            [json!("te_001"), json!(day)],
+            [json!("te_002"), json!(45 * 60)]
+        ]
+    );
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+fn a_stream_that_reads_records_by_their_id_is_looked_at_as_it_says() {
+    let page = json!({ "items": { "first": { "at": "2024-07-25T09:42:06Z", "hours": 1.5 } } });
+    let server = Server::start(move |_| Response::json(&page));
+    let workspace = Workspace::new();
+    let file = format!(
+        "version: 1
+pipeline: own
+source: {{ base_url: {}, auth: none }}
+streams:
+  entries:
+    request: {{ path: /entries }}
+    records: {{ map: items }}
+    columns: {{ at: {{ from: at, type: timestamp }} }}
+    partition_by: {{ column: at }}
+",
+        server.url()
+    );
+    fs::create_dir(workspace.path().join("pipelines")).unwrap();
+    fs::write(workspace.path().join("pipelines/own.yaml"), file).unwrap();
+
+    let ended = tracklake(&workspace, &["infer", "own", "entries"]);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("records: { map: items }"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("{ from: hours, type: float64 }"), "{}", ended.stdout);
 }
 
 #[test]

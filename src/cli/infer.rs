@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Error,
     infer::{self, Proposal, Wishes},
-    plan::Name,
+    plan::{Name, RecordsShape},
     transform::Tree,
 };
 
@@ -32,6 +32,11 @@ pub(super) fn infer(
             let stream = plan.streams.iter().find(|it| names.contains(&it.name));
             let stream = stream.ok_or_else(|| Error::Internal("the stream is gone".to_owned()))?;
             wishes.stream = Some(stream.name.clone());
+            // What the file says of records that are no array is what a run reads.
+            if wishes.records.is_none() && stream.records.shape != RecordsShape::Records {
+                wishes.records = Some(stream.records.path.clone());
+                wishes.is_map = stream.records.shape == RecordsShape::Map;
+            }
             sample::propose(&plan, stream, &wishes, clock(global))?
         }
         _ => propose(from, wishes, None)?,
@@ -88,6 +93,7 @@ fn wishes_of(args: &WishArgs) -> Result<Wishes, Error> {
         records: path("--records", records)?,
         explode: path("--explode", explode)?,
         zone: zone.transpose()?,
+        is_map: false,
         stream: None,
     })
 }

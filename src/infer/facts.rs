@@ -51,6 +51,8 @@ pub(super) struct Leaf<'t> {
     pub(super) scalars: Vec<&'t Tree>,
     pub(super) objects: usize,
     pub(super) arrays: Vec<&'t [Tree]>,
+    /// Whether its objects are maps of objects.
+    pub(super) is_map: bool,
 }
 
 /// An array that is exploded.
@@ -108,7 +110,20 @@ impl<'t> Facts<'t> {
         let numbered =
             n > 1 && self.children.keys().all(|it| it.starts_with(|it: char| it.is_ascii_digit()));
         let seen: usize = self.children.values().map(|it| it.seen).sum();
-        numbered || n > MAP_KEYS && seen * 3 < n * self.objects
+        numbered || self.is_map_of_objects() || n > MAP_KEYS && seen * 3 < n * self.objects
+    }
+
+    /// Whether the keys look like ids, and objects of one structure stand at all of them.
+    fn is_map_of_objects(&self) -> bool {
+        let is_id = |it: &&str| it.contains(|it: char| it.is_ascii_digit());
+        let is_object =
+            |it: &Facts<'_>| it.objects > 0 && it.objects == it.seen && !it.children.is_empty();
+        let mut fields = self.children.values().map(|it| it.children.keys());
+        let first: Option<BTreeSet<_>> = fields.next().map(Iterator::collect);
+        self.children.len() > 1
+            && self.children.keys().all(is_id)
+            && self.children.values().all(is_object)
+            && fields.all(|it| first == Some(it.collect()))
     }
 
     /// Whether an array's elements have the same array again, as documents of rich text do.
@@ -121,11 +136,34 @@ impl<'t> Facts<'t> {
     }
 }
 
-/// The paths that become columns, in the order of the records.
-pub(super) fn fields<'t>(facts: &Facts<'t>) -> Fields<'t> {
+/// The paths that become columns, in the order of the records; `has_key` where these are the values of an
+/// object, and have their key in them.
+pub(super) fn fields<'t>(facts: &Facts<'t>, has_key: bool) -> Fields<'t> {
     let mut fields = Fields { leaves: Vec::new(), unnamed: Vec::new() };
+    let key = facts.children.get(JsonPath::KEY).filter(|_| has_key);
+    if let Some(key) = key {
+        let path: JsonPath = [JsonPath::KEY.to_owned()].into_iter().collect();
+        fields.leaves.push(leaf(key, path, facts.objects));
+    }
     flatten(facts, facts.objects, &mut Vec::new(), 0, &mut fields);
+    if key.is_some() {
+        fields.unnamed.retain(|it| it != JsonPath::KEY);
+    }
     fields
+}
+
+fn leaf<'t>(facts: &Facts<'t>, path: JsonPath, of: usize) -> Leaf<'t> {
+    Leaf {
+        words: names::words(path.segments()),
+        path,
+        of,
+        seen: facts.seen,
+        nulls: facts.nulls,
+        scalars: facts.scalars.clone(),
+        objects: facts.objects,
+        arrays: facts.arrays.clone(),
+        is_map: facts.is_map() && facts.children.values().all(|it| it.objects == it.seen),
+    }
 }
 
 fn flatten<'t>(
@@ -142,16 +180,7 @@ fn flatten<'t>(
             Some(_) if child.is_flat(level + 1) => {
                 flatten(child, of, segments, level + 1, fields);
             }
-            Some(path) => fields.leaves.push(Leaf {
-                words: names::words(segments),
-                path,
-                of,
-                seen: child.seen,
-                nulls: child.nulls,
-                scalars: child.scalars.clone(),
-                objects: child.objects,
-                arrays: child.arrays.clone(),
-            }),
+            Some(path) => fields.leaves.push(leaf(child, path, of)),
         }
         segments.pop();
     }

@@ -19,6 +19,7 @@ use super::{
     Column,
     facts::Leaf,
     names::{self, Names},
+    shape::parsed,
 };
 use crate::{
     plan::{Calendar, ColumnType, DurationUnit, InstantFormat},
@@ -156,6 +157,14 @@ fn of_leaf(leaf: &Leaf<'_>, zone: Option<Tz>) -> Guess {
     let is_mixed = [leaf.objects > 0, !leaf.arrays.is_empty(), !leaf.scalars.is_empty()];
     let note = if is_mixed.iter().filter(|it| **it).count() > 1 {
         "values of several kinds, as JSON"
+    } else if leaf.is_map {
+        return Guess::noted(
+            ColumnType::Json,
+            format!(
+                "an object by key, as JSON; a row of each with `explode: {{ path: {0}, shape: map }}`, whose key is `{0}.$key`",
+                leaf.path
+            ),
+        );
     } else if leaf.objects > 0 {
         "objects of no fixed or of a deep structure, as JSON"
     } else {
@@ -286,6 +295,12 @@ fn texts(words: &[String], values: &[&Tree], zone: Option<Tz>) -> Guess {
         return Guess::asked(
             ColumnType::String,
             "dates and instants: `type: { date: { zone: UTC } }` would make dates of both",
+        );
+    }
+    if values.iter().all(|it| matches!(it, Tree::Text(it) if parsed(it).is_some())) {
+        return Guess::noted(
+            ColumnType::String,
+            "JSON as text, kept as it is: the JSON functions of a reader look into it",
         );
     }
     let length = duration(Calendar::ABSOLUTE);

@@ -25,6 +25,7 @@ mod paging;
 mod pipeline;
 mod records;
 mod secrets;
+mod shape;
 mod yaml;
 
 use thiserror::Error;
@@ -32,6 +33,7 @@ use thiserror::Error;
 pub use pipeline::{Endpoint, InvalidUrl, pipeline};
 use records::Records;
 pub use secrets::sounds_secret;
+use shape::Shape;
 
 use crate::{
     plan::{ColumnType, JsonPath, Name},
@@ -43,6 +45,8 @@ use crate::{
 pub struct Wishes {
     /// Where the records are.
     pub records: Option<JsonPath>,
+    /// Whether they are the values of the object there.
+    pub is_map: bool,
     /// The array of which each element becomes a row.
     pub explode: Option<JsonPath>,
     /// The zone of times that name none.
@@ -87,7 +91,7 @@ pub enum InferError {
 pub struct Proposal {
     /// How many records were looked at.
     n_records: usize,
-    /// Where they are.
+    /// Where they are, as a pipeline file has it.
     records: String,
     /// What a person should know about that.
     record_notes: Vec<String>,
@@ -143,9 +147,21 @@ struct ArrayOfObjects {
 ///
 /// What keeps it from proposing anything.
 pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError> {
-    let found = Records::find(samples, wishes.records.as_ref())?;
+    let asked = wishes.records.as_ref();
+    let unfolded = shape::unfold(samples, asked, wishes.is_map);
+    let unfolded = match (&unfolded, asked) {
+        (None, None) if !records::arrays(samples).values().any(|it| *it > 0) => {
+            shape::unfold_text(samples)
+        }
+        _ => unfolded,
+    };
+    let (found, pages) = match &unfolded {
+        Some(it) => (Records::find(&it.samples, Some(&it.path))?, &it.samples[..]),
+        None => (Records::find(samples, asked)?, samples),
+    };
+    let shape = unfolded.as_ref().map(|it| &it.shape);
     let facts = facts::Facts::of(found.objects.iter().copied());
-    let mut fields = facts::fields(&facts);
+    let mut fields = facts::fields(&facts, matches!(shape, Some(Shape::Map(_))));
     let exploded = match &wishes.explode {
         Some(path) => Some(facts::explode(&mut fields, path)?),
         None => None,
@@ -171,10 +187,14 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
     let partition = keys::partition(&facts, &fields.leaves, &columns, &mut names);
     Ok(Proposal {
         n_records: found.objects.len(),
-        records: found.path.to_string(),
-        record_notes: found.notes(),
+        records: shape.map_or_else(|| yaml::scalar(&found.path.to_string()), Shape::yaml),
+        record_notes: shape.map_or_else(|| found.notes(), |it| vec![it.note()]),
         explode: exploded.map(|it| it.from),
-        paging: paging::hint(samples, &found.path),
+        // What stands in the text is no envelope that a run could read.
+        paging: match shape {
+            Some(Shape::Stringified(path, _)) => paging::hint(samples, path),
+            Some(Shape::Map(_)) | None => paging::hint(pages, &found.path),
+        },
         columns,
         arrays,
         unnamed: fields.unnamed,

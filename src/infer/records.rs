@@ -42,10 +42,7 @@ impl<'t> Records<'t> {
                 Ok(found)
             };
         }
-        let mut arrays = IndexMap::new();
-        for sample in samples {
-            collect(sample, &mut Vec::new(), &mut arrays);
-        }
+        let arrays = arrays(samples);
         let mut best: Option<(&JsonPath, usize)> = None;
         for (path, n) in arrays.iter().filter(|(_, n)| **n > 0) {
             if best.is_none_or(|(_, most)| *n > most) {
@@ -142,6 +139,15 @@ fn collect(value: &Tree, path: &mut Vec<String>, arrays: &mut IndexMap<JsonPath,
         }
         _ => {}
     }
+}
+
+/// The arrays of objects in all samples, and how many objects each has.
+pub(super) fn arrays(samples: &[Tree]) -> IndexMap<JsonPath, usize> {
+    let mut arrays = IndexMap::new();
+    for sample in samples {
+        collect(sample, &mut Vec::new(), &mut arrays);
+    }
+    arrays
 }
 
 /// The path of these keys, if a pipeline file can write it.

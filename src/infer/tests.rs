@@ -324,3 +324,78 @@ proptest! {
         }
     }
 }
+
+/// Time entries by their ids.
+const BY_ID: &str = r#"{"items": {"te_1": {"user": "ann", "on": "2024-07-25", "logs": [{"n": 1}, {"n": 2}, {"n": 3}]}, "te_2": {"user": "bob", "on": "2024-07-26", "logs": []}}, "total": 5}"#;
+
+fn head(sample: &str, wishes: &Wishes) -> String {
+    let yaml = propose(&[tree(sample)], wishes).map_or_else(|it| it.to_string(), |it| it.yaml());
+    yaml.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn records_may_be_the_values_of_an_object_whose_keys_are_ids() {
+    let yaml = propose(&[tree(BY_ID)], &Wishes::default()).unwrap().yaml();
+
+    assert!(
+        yaml.starts_with(
+            "    records: { map: items }   # the values of `items`; their keys are `$key`\n"
+        ),
+        "{yaml}"
+    );
+    assert!(yaml.contains(r#"key:  { from: "$key", type: string }"#), "{yaml}");
+    assert!(yaml.contains("replace: { scope: all, key: [key] }"), "{yaml}");
+    assert!(yaml.contains("total: total"), "the envelope has more: {yaml}");
+    assert!(!yaml.contains("no path can name"), "{yaml}");
+}
+
+#[test]
+fn objects_whose_keys_are_words_are_fields_of_one_record() {
+    let people =
+        r#"{"people": {"author": {"id": 1, "name": "a"}, "reader": {"id": 2, "name": "b"}}}"#;
+    let others = r#"{"id": 1, "parts": {"part1": {"a": 1}, "part2": {"b": 1, "c": 2, "d": 3}}}"#;
+    let array = r#"{"items": [{"id": 1}, {"id": 2}, {"id": 3}], "users": {"u1": {"n": 1}, "u2": {"n": 2}}}"#;
+
+    assert_eq!(head(people, &Wishes::default()), r#"records: "$"   # one object is one record"#);
+    assert_eq!(head(others, &Wishes::default()), r#"records: "$"   # one object is one record"#);
+    assert_eq!(head(array, &Wishes::default()), "records: items");
+
+    let asked = Wishes { records: Some("people".parse().unwrap()), ..Wishes::default() };
+    assert!(head(people, &asked).starts_with("records: { map: people }"));
+}
+
+#[test]
+fn records_may_be_in_a_text() {
+    let page = json!({ "ok": true, "result": json!({ "items": [{ "id": 1, "day": "2024-07-25" }], "total": 9 }).to_string() });
+    let yaml = propose(&[tree(&page.to_string())], &Wishes::default()).unwrap().yaml();
+
+    assert!(
+        yaml.starts_with("    records: { stringified: { path: result, records: items } }   # inside of `result`, which is JSON as text\n"),
+        "{yaml}"
+    );
+    assert!(yaml.contains("{ from: day, type: date }"), "{yaml}");
+    assert!(!yaml.contains("total: "), "a total inside of the text is out of reach: {yaml}");
+}
+
+#[test]
+fn a_text_of_json_in_a_record_and_an_object_by_key_are_told() {
+    let page = json!([{
+        "id": 1,
+        "summary": "a text that is longer than the list in the other one is",
+        "payload": r#"[{"a": 1}]"#,
+        "approvals": { "u1": { "state": "open" }, "u2": { "state": "done" } },
+    }]);
+    let yaml = propose(&[tree(&page.to_string())], &Wishes::default()).unwrap().yaml();
+    assert!(
+        yaml.contains("{ from: payload, type: string }   # JSON as text, kept as it is"),
+        "{yaml}"
+    );
+    let explode = "{ from: approvals, type: json }   # an object by key, as JSON; a row of each with `explode: { path: approvals, shape: map }`, whose key is `approvals.$key`";
+    assert!(yaml.contains(explode), "{yaml}");
+
+    let Value::Array(records) = page else { return };
+    assert_eq!(
+        head(&records[0].to_string(), &Wishes::default()),
+        r#"records: "$"   # one object is one record"#
+    );
+}

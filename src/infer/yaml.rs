@@ -26,7 +26,7 @@ impl Proposal {
 
     fn head(&self) -> Vec<String> {
         let notes = comment(&self.record_notes);
-        let mut lines = vec![format!("records: {}{notes}", scalar(&self.records))];
+        let mut lines = vec![format!("records: {}{notes}", self.records)];
         if let Some(explode) = &self.explode {
             lines.push(format!(
                 "explode: {}   # one row an element; the record's own fields repeat",

@@ -1,0 +1,217 @@
+//! Records that are no array, brought into the form of one.
+//!
+//! ```text
+//! {"items": {"te_1": {…}, "te_2": {…}}}     records: { map: items }, the key is `$key`
+//! {"result": "{\"items\":[{…}, {…}]}"}      records: { stringified: { path: result, records: items } }
+//! {"author": {…}, "assignee": {…}}          keys that are words: the fields of one record
+//! ```
+
+use indexmap::IndexMap;
+
+use super::{
+    records::{arrays, at, json_path},
+    yaml::scalar,
+};
+use crate::{plan::JsonPath, transform::Tree};
+
+/// With more keys than this, words may be values, too.
+const MANY_KEYS: usize = 20;
+/// How deep below the root records are looked for.
+const DEPTH: usize = 6;
+
+/// Samples in which the records are an array.
+#[derive(Debug)]
+pub(super) struct Unfolded {
+    pub(super) samples: Vec<Tree>,
+    /// Where they are in these.
+    pub(super) path: JsonPath,
+    pub(super) shape: Shape,
+}
+
+/// How records stand in the real samples.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    /// As the values of an object.
+    Map(JsonPath),
+    /// In JSON that is the value of a text.
+    Stringified(JsonPath, JsonPath),
+}
+
+impl Shape {
+    /// As a pipeline file has it.
+    pub(super) fn yaml(&self) -> String {
+        match self {
+            Self::Map(path) => format!("{{ map: {} }}", scalar(&path.to_string())),
+            Self::Stringified(path, inner) => {
+                let (path, inner) = (scalar(&path.to_string()), inner.to_string());
+                format!("{{ stringified: {{ path: {path}, records: {} }} }}", scalar(&inner))
+            }
+        }
+    }
+
+    /// For the reader of the file.
+    pub(super) fn note(&self) -> String {
+        match self {
+            Self::Map(path) => {
+                format!("the values of `{path}`; their keys are `{}`", JsonPath::KEY)
+            }
+            Self::Stringified(path, _) => format!("inside of `{path}`, which is JSON as text"),
+        }
+    }
+}
+
+/// The samples with an array where their records are no array; `None` where they are one, or the body is
+/// the one record. `asked` is where a person says that they are, and `is_map` that they are values there.
+pub(super) fn unfold(samples: &[Tree], asked: Option<&JsonPath>, is_map: bool) -> Option<Unfolded> {
+    if let Some(path) = asked {
+        let is_told = |it: &IndexMap<String, Tree>| is_map || have_one_shape(it);
+        let found = samples.iter().find_map(|it| at(it, path.segments()))?;
+        return match found {
+            Tree::Object(fields) if is_told(fields) => Some(map(samples, path)),
+            Tree::Text(_) => stringified(samples, path),
+            _ => None,
+        };
+    }
+    let mut places = Places::default();
+    for sample in samples {
+        places.look(sample, &mut Vec::new());
+    }
+    let (most, place) = places.maps.iter().map(|(path, n)| (*n, path)).reduce(larger)?;
+    let is_inside = |it: &JsonPath| it.below(place).is_some();
+    let in_array = arrays(samples).into_iter().filter(|(it, _)| !is_inside(it));
+    let in_array = in_array.map(|(_, n)| n).max().unwrap_or_default();
+    (most > in_array).then(|| map(samples, place))
+}
+
+/// As [`unfold`], for samples of which nothing else is a record.
+pub(super) fn unfold_text(samples: &[Tree]) -> Option<Unfolded> {
+    let mut places = Places::default();
+    for sample in samples {
+        places.look(sample, &mut Vec::new());
+    }
+    let (most, path) = places.texts.iter().map(|(path, n)| (*n, path)).reduce(larger)?;
+    // Where it is little of the body, it is a field of a record.
+    (most * 2 > places.n_characters).then(|| stringified(samples, path)).flatten()
+}
+
+/// Of equal ones the first.
+fn larger<'p>(a: (usize, &'p JsonPath), b: (usize, &'p JsonPath)) -> (usize, &'p JsonPath) {
+    if b.0 > a.0 { b } else { a }
+}
+
+/// Where something else than an array may hold records, and how much.
+#[derive(Debug, Default)]
+struct Places {
+    /// Objects that may be maps of records, by their number of values.
+    maps: IndexMap<JsonPath, usize>,
+    /// Texts that are JSON, by their length.
+    texts: IndexMap<JsonPath, usize>,
+    /// Of all texts.
+    n_characters: usize,
+}
+
+impl Places {
+    fn look(&mut self, value: &Tree, path: &mut Vec<String>) {
+        match value {
+            Tree::Object(fields) if is_map(fields) => {
+                if let Some(path) = json_path(path) {
+                    *self.maps.entry(path).or_default() += fields.len();
+                }
+            }
+            Tree::Object(fields) if path.len() < DEPTH && !is_record(fields) => {
+                for (key, value) in fields {
+                    path.push(key.clone());
+                    self.look(value, path);
+                    path.pop();
+                }
+            }
+            Tree::Text(text) => {
+                self.n_characters += text.len();
+                if let (Some(_), Some(path)) = (parsed(text), json_path(path)) {
+                    *self.texts.entry(path).or_default() += text.len();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an object has an id of its own, so that what is in it belongs to it.
+fn is_record(fields: &IndexMap<String, Tree>) -> bool {
+    let has = |it: &&str| matches!(fields.get(*it), Some(Tree::Number(_) | Tree::Text(_)));
+    ["id", "key", "uuid", "guid"].iter().any(has)
+}
+
+/// Whether the keys are values, such as ids or dates, and the values are records.
+fn is_map(fields: &IndexMap<String, Tree>) -> bool {
+    let is_id = |it: &String| it.contains(|it: char| it.is_ascii_digit());
+    have_one_shape(fields) && (fields.len() > MANY_KEYS || fields.keys().all(is_id))
+}
+
+/// Whether all values are objects, of which at least half of the fields are in each.
+fn have_one_shape(fields: &IndexMap<String, Tree>) -> bool {
+    let objects: Option<Vec<_>> = fields
+        .values()
+        .map(|it| match it {
+            Tree::Object(fields) if !fields.is_empty() => Some(fields),
+            _ => None,
+        })
+        .collect();
+    let Some(objects) = objects.filter(|it| it.len() > 1) else { return false };
+    let mut seen: IndexMap<&str, usize> = IndexMap::new();
+    for key in objects.iter().flat_map(|it| it.keys()) {
+        *seen.entry(key).or_default() += 1;
+    }
+    seen.values().filter(|it| **it == objects.len()).count() * 2 >= seen.len()
+}
+
+/// JSON in a text, if it is an array or an object.
+pub(super) fn parsed(text: &str) -> Option<Tree> {
+    let is_open = text.trim_start().starts_with(['{', '[']);
+    let tree = is_open.then(|| Tree::parse(text.as_bytes()).ok()).flatten()?;
+    matches!(tree, Tree::Array(_) | Tree::Object(_)).then_some(tree)
+}
+
+fn map(samples: &[Tree], path: &JsonPath) -> Unfolded {
+    let listed = |value: &Tree| match value {
+        Tree::Object(fields) => Tree::Array(fields.iter().map(keyed).collect()),
+        other => other.clone(),
+    };
+    Unfolded {
+        samples: samples.iter().map(|it| replaced(it, path.segments(), &listed)).collect(),
+        path: path.clone(),
+        shape: Shape::Map(path.clone()),
+    }
+}
+
+/// A record with its key.
+fn keyed((key, value): (&String, &Tree)) -> Tree {
+    let Tree::Object(fields) = value else { return value.clone() };
+    let key = (JsonPath::KEY.to_owned(), Tree::Text(key.clone()));
+    let fields = fields.iter().map(|(key, value)| (key.clone(), value.clone()));
+    Tree::Object(std::iter::once(key).chain(fields).collect())
+}
+
+fn stringified(samples: &[Tree], path: &JsonPath) -> Option<Unfolded> {
+    let read = |value: &Tree| match value {
+        Tree::Text(text) => parsed(text).unwrap_or(Tree::Null),
+        other => other.clone(),
+    };
+    let samples: Vec<Tree> =
+        samples.iter().map(|it| replaced(it, path.segments(), &read)).collect();
+    let inside = arrays(&samples).into_iter().filter_map(|(it, n)| Some((it.below(path)?, it, n)));
+    let (inner, path_inside, _) =
+        inside.filter(|(.., n)| *n > 0).reduce(|a, b| if b.2 > a.2 { b } else { a })?;
+    Some(Unfolded { samples, path: path_inside, shape: Shape::Stringified(path.clone(), inner) })
+}
+
+/// The value with another one at these keys.
+fn replaced(value: &Tree, segments: &[String], with: &impl Fn(&Tree) -> Tree) -> Tree {
+    let Some((first, rest)) = segments.split_first() else { return with(value) };
+    let Tree::Object(fields) = value else { return value.clone() };
+    let field = |(key, value): (&String, &Tree)| {
+        let value = if key == first { replaced(value, rest, with) } else { value.clone() };
+        (key.clone(), value)
+    };
+    Tree::Object(fields.iter().map(field).collect())
+}
