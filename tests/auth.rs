@@ -7,10 +7,7 @@ mod support;
 
 use std::{
     fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -211,61 +208,6 @@ fn an_empty_page_is_a_refused_log_in_only_where_its_reason_says_so() {
         assert_eq!(server.lines().len(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains("refuses the credentials with status 200: AUTH"));
     }
-}
-
-/// Exports with one way to log in, and again once the server answers as to somebody else: with a
-/// part of the records, and `header` to say so.
-#[track_caller]
-fn later_as_nobody(auth: &str, header: (&'static str, &'static str)) -> (usize, Ended) {
-    let is_refused = Arc::new(AtomicBool::new(false));
-    let server = Server::start({
-        let is_refused = Arc::clone(&is_refused);
-        move |request| {
-            if !is_refused.load(SeqCst) {
-                let failed = page(request).header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED");
-                return failed.header("X-Seraph-LoginReason", "OK").header("X-AUSERNAME", "etl");
-            }
-            let public = request.param("part") == Some("1");
-            let seen = if public { page(request) } else { Response::json(&json!({"items": []})) };
-            seen.header(header.0, header.1)
-        }
-    });
-    let yaml = pipeline(&server, auth).replace(
-        "{ merge: { key: [part, id] } }",
-        "{ replace: { scope: slice, key: [part, id], by: { part: slice.part } } }",
-    );
-    let workspace = Workspace::new();
-    let ended = workspace.run(&yaml, &[], &SECRETS);
-    assert_eq!(ended.code, Some(7), "another way to log in held: {}", ended.stderr);
-    assert_eq!(workspace.rows("items").len(), PARTS);
-
-    is_refused.store(true, SeqCst);
-    let ended = workspace.run(&yaml, &[], &SECRETS);
-    (workspace.rows("items").len(), ended)
-}
-
-#[test]
-fn a_page_for_nobody_in_particular_is_a_refused_log_in_and_takes_no_rows_away() {
-    let basic = r#"{ basic: { user: etl, password: "{{ vars.a }}" } }"#;
-    for (header, reason) in [
-        (("X-Seraph-LoginReason", "AUTHENTICATED_FAILED"), "AUTHENTICATED_FAILED"),
-        (("X-AUSERNAME", "anonymous"), "it answers as to `anonymous`"),
-    ] {
-        let (rows, ended) = later_as_nobody(basic, header);
-
-        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
-        let refused = format!("refuses the credentials with status 200: {reason}");
-        assert!(ended.stderr.contains(&refused), "{}", ended.stderr);
-        assert_eq!(rows, PARTS);
-    }
-}
-
-#[test]
-fn who_does_not_log_in_may_be_anonymous() {
-    let (rows, ended) = later_as_nobody("none", ("X-AUSERNAME", "anonymous"));
-
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(rows, 1);
 }
 
 #[test]

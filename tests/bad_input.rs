@@ -151,33 +151,16 @@ fn every_mistake_in_the_file_is_shown_with_its_place() {
 
 #[test]
 fn a_mistake_in_the_only_stream_or_column_is_the_only_one_reported() {
-    let without_partition = FILE.replace("    partition_by: { column: day }\n", "");
-    assert_snapshot!(refused(3, &without_partition, &[], &SET), @r"
-    error: pipeline file `own.yaml` is not valid
-      own.yaml:17:3: streams.items: the key `partition_by` is missing
-        17 |   items:
-           |   ^
-    ");
-
-    let without_type = FILE
-        .replace("      id: { from: id, type: int64 }\n", "")
-        .replace("{ from: day, type: date }", "{ from: day }")
-        .replace("key: [id]", "key: [day]");
-    assert_snapshot!(refused(3, &without_type, &[], &SET), @r"
-    error: pipeline file `own.yaml` is not valid
-      own.yaml:22:7: streams.items.columns.day: the key `type` is missing
-        22 |       day: { from: day }
-           |       ^
-    ");
-
-    let (without_streams, _) = FILE.split_once("  items:").unwrap();
-    let without_streams = without_streams.replace("streams:", "streams: {}");
-    assert_snapshot!(refused(3, &without_streams, &[], &SET), @r"
-    error: pipeline file `own.yaml` is not valid
-      own.yaml:16:1: streams: a pipeline needs at least one stream
-        16 | streams: {}
-           | ^
-    ");
+    let (above, _) = FILE.split_once("  items:").unwrap();
+    for (yaml, problem) in [
+        (FILE.replace("    partition_by: { column: day }\n", ""), "`partition_by` is missing"),
+        (FILE.replace(", type: int64", "").replace(", type: date", ""), "`type` is missing"),
+        (above.replace("streams:", "streams: {}"), "a pipeline needs at least one stream"),
+    ] {
+        let shown = refused(3, &yaml, &[], &SET);
+        let mut problems = shown.lines().filter(|it| it.contains("own.yaml:"));
+        assert!(problems.all(|it| it.contains(problem)), "{shown}");
+    }
 }
 
 /// A known collision of FNV-1a with 32 bits, both 0x5e4daa9d.

@@ -322,48 +322,6 @@ fn a_page_of_a_scroll_that_got_lost_is_not_left_out() {
     assert_eq!(first, 2, "{:?}", server.lines());
 }
 
-/// Scrolls `s1`, `s2`, …, of which the first `lost` are forgotten after their first page.
-fn scrolls(lost: usize) -> Server {
-    let begun = AtomicUsize::new(0);
-    Server::start(move |request| {
-        let scroll = match request.param("scroll") {
-            None => begun.fetch_add(1, SeqCst) + 1,
-            Some(known) if known[1..].parse::<usize>().unwrap() > lost => {
-                return Response::json(&records(3..=4));
-            }
-            Some(_) => return Response::status(400, &json!({ "errorMessages": ["no scroll"] })),
-        };
-        Response::json(&records(1..=2)).header("X-Scroll", &format!("s{scroll}"))
-    })
-}
-
-fn of_scroll(server: &Server) -> String {
-    let lines = "    request: { path: /items }
-    paginate: { token: { header: X-Scroll, param: scroll, may_repeat: true } }";
-    own(server, "", SOON, &stream("items", lines))
-}
-
-#[test]
-fn a_scroll_that_has_expired_is_begun_again() {
-    let server = scrolls(1);
-
-    let (workspace, _) = run(&of_scroll(&server), 0);
-
-    assert_eq!(ids(&workspace, "items"), up_to(4));
-    let asked = ["GET /items", "GET /items?scroll=s1", "GET /items", "GET /items?scroll=s2"];
-    assert_eq!(server.lines(), asked);
-}
-
-#[test]
-fn a_scroll_that_is_always_refused_is_not_begun_again_for_ever() {
-    let server = scrolls(9);
-
-    let (_, ended) = run(&of_scroll(&server), 4);
-
-    assert!(ended.stderr.contains("answers with status 400"), "{}", ended.stderr);
-    assert_eq!(server.lines().len(), 6, "three scrolls: {:?}", server.lines());
-}
-
 // ---- Waits that the server asks for
 
 fn one_page(server: &Server, limits: &str, retry: &str) -> String {

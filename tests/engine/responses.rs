@@ -155,3 +155,91 @@ error: stream `slow`: 1 of 1 slices could not be read, first `all`; nothing of i
 "#
     );
 }
+
+/// Exports three records with one way to log in, and again once the server answers as to somebody
+/// else: with the one that anybody may see, and `header` to say so.
+#[track_caller]
+fn later_as_nobody(auth: &str, header: (&'static str, &'static str)) -> (Value, Ended) {
+    let is_refused = Arc::new(AtomicBool::new(false));
+    let server = Server::start({
+        let is_refused = Arc::clone(&is_refused);
+        move |_| {
+            if is_refused.load(SeqCst) {
+                return Response::json(&records([1])).header(header.0, header.1);
+            }
+            let failed = Response::json(&records(1..=3))
+                .header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED");
+            failed.header("X-Seraph-LoginReason", "OK").header("X-AUSERNAME", "etl")
+        }
+    });
+    let stream = format!("  items:\n    request: {{ path: /items }}{COLUMNS}")
+        .replace("{ merge: { key: [id] } }", "{ replace: all }");
+    let yaml = own_source(&server, &format!("  auth: {auth}"), &stream);
+    let (workspace, _) = export(&yaml);
+
+    is_refused.store(true, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+    (table(&workspace, "items", &["id"]), ended)
+}
+
+#[test]
+fn a_page_for_nobody_in_particular_is_a_refused_log_in_and_takes_no_rows_away() {
+    for (header, reason) in [
+        (("X-Seraph-LoginReason", "AUTHENTICATED_FAILED"), "AUTHENTICATED_FAILED"),
+        (("X-AUSERNAME", "anonymous"), "it answers as to `anonymous`"),
+    ] {
+        let (rows, ended) = later_as_nobody("{ basic: { user: etl, password: s3cr3t } }", header);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        let refused = format!("refuses the credentials with status 200: {reason}");
+        assert!(ended.stderr.contains(&refused), "{}", ended.stderr);
+        assert_eq!(rows, json!([[1], [2], [3]]));
+    }
+}
+
+#[test]
+fn who_does_not_log_in_may_be_anonymous() {
+    let (rows, ended) = later_as_nobody("none", ("X-AUSERNAME", "anonymous"));
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(rows, json!([[1]]));
+}
+
+/// Scrolls `s1`, `s2`, …, of which the first `lost` are forgotten after their first page.
+fn scrolls(lost: usize) -> Server {
+    let begun = AtomicUsize::new(0);
+    Server::start(move |request| {
+        let scroll = match request.param("scroll") {
+            None => begun.fetch_add(1, SeqCst) + 1,
+            Some(known) if (1..=lost).any(|it| known == format!("s{it}")) => {
+                return Response::status(400, &json!({ "errorMessages": ["no scroll"] }));
+            }
+            Some(_) => return Response::json(&records(3..=4)),
+        };
+        Response::json(&records(1..=2)).header("X-Scroll", &format!("s{scroll}"))
+    })
+}
+
+const BY_SCROLL: &str = "    request: { path: /items }
+    paginate: { token: { header: X-Scroll, param: scroll, may_repeat: true } }";
+
+#[test]
+fn a_scroll_that_has_expired_is_begun_again() {
+    let server = scrolls(1);
+
+    assert_eq!(exported_ids(&items(&server, BY_SCROLL)), json!([1, 2, 3, 4]));
+
+    let asked = ["GET /items", "GET /items?scroll=s1", "GET /items", "GET /items?scroll=s2"];
+    assert_eq!(server.lines(), asked);
+}
+
+#[test]
+fn a_scroll_that_is_always_refused_is_not_begun_again_for_ever() {
+    let server = scrolls(9);
+
+    let ended = Workspace::new().run(&items(&server, BY_SCROLL), &[], &[]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("answers with status 400"), "{}", ended.stderr);
+    assert_eq!(server.lines().len(), 6, "three scrolls: {:?}", server.lines());
+}
