@@ -142,7 +142,7 @@ pub fn start(rule: StartRule, states: &[Option<&StreamState>]) -> Start {
         (Some(_), None) => true,
         (None, _) => false,
     };
-    if states.is_empty() || states.iter().any(is_extended) {
+    if states.iter().any(is_extended) {
         return Start::AsPlanned;
     }
     let read_up_to = match (rule.lookback, rule.reread) {
@@ -256,6 +256,8 @@ mod tests {
     #[test]
     fn the_first_run_starts_where_the_pipeline_says() {
         assert_eq!(start(rule("2024-01-01", Some(1), None), &[None]), Start::AsPlanned);
+        assert_eq!(start(rule("2024-01-01", Some(1), None), &[]), Start::AsPlanned);
+        assert_eq!(start(rule("2024-01-01", None, Some(1)), &[]), Start::AsPlanned);
     }
 
     #[test]

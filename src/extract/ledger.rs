@@ -236,6 +236,7 @@ mod tests {
         ledger.add(&page(&[7, 8]), Some(4));
 
         assert_eq!(ledger.add(&page(&[7, 8]), Some(4)), PageNews::Repeated);
+        assert_eq!(ledger.add(&page(&[8, 7]), Some(4)), PageNews::New, "it is another page");
     }
 
     #[test]
@@ -248,6 +249,14 @@ mod tests {
         assert_eq!(ledger.add(&page(&[1, 2]), None), PageNews::Repeated);
         assert_eq!(ledger.verdict(), Verdict::Unreconciled);
         assert!(ledger.seen.is_empty());
+
+        let mut just_fits = Ledger::new(true, 8);
+        just_fits.add(&page(&many), Some(229_376));
+        assert_eq!(just_fits.verdict(), Verdict::Complete);
+        let mut without_key = Ledger::new(false, 8);
+        without_key.add(&page(&many), Some(229_378));
+        without_key.add(&page(&[1, 2]), None);
+        assert_eq!(without_key.verdict(), Verdict::Complete, "nothing is told apart");
     }
 
     #[test]

@@ -168,7 +168,89 @@ impl Misfit {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
+    use crate::{
+        extract::{Horizon, ParentValues, slices},
+        plan::{SlicesPlan, WindowFormat, WindowParams, WindowPlan, WindowStart},
+    };
+
+    /// Two slices, of ten years each.
+    fn decades() -> [Slice; 2] {
+        let plan = SlicesPlan::Window(WindowPlan {
+            from: WindowStart::At("2004-07-30T00:00:00Z".parse().unwrap()),
+            ahead: TimeDelta::zero(),
+            step: Some(TimeDelta::days(3_650)),
+            reread: None,
+            format: WindowFormat::EpochMillis,
+            zone: chrono_tz::UTC,
+            params: WindowParams::None,
+        });
+        let now = "2024-07-25T00:00:00Z".parse().unwrap();
+        let horizon = Horizon { now, since: None, until: None };
+        slices(&plan, &horizon, &ParentValues::new()).try_into().unwrap()
+    }
+
+    fn read(verdict: Verdict) -> SliceEnd {
+        SliceEnd::Read { verdict, pages: 1, records: 5, total: Some(6) }
+    }
+
+    fn halves(end: Option<SliceEnd>) -> [Slice; 2] {
+        match end {
+            Some(SliceEnd::Split(halves)) => *halves,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_half_that_has_the_total_of_the_whole_is_not_cut_further() {
+        let short = |expected| read(Verdict::Short { expected, found: 5 });
+        let [slice, _] = decades();
+        assert!(settle(&slice, short(6), 1).is_none(), "it is read again");
+        let [first, second] = halves(settle(&slice, short(6), 2));
+
+        let end = settle(&first, short(6), 2);
+        assert!(matches!(end, Some(SliceEnd::Failed(ExtractError::SameTotal { total: 6 }))));
+        // Of a total of its own the half may be cut.
+        let [third, _] = halves(settle(&second, short(4), 2));
+        let end = settle(&third, short(4), 2);
+        assert!(matches!(end, Some(SliceEnd::Failed(ExtractError::SameTotal { total: 4 }))));
+    }
+
+    #[test]
+    fn cuts_are_counted_for_a_slice_and_its_parts_together() {
+        let short = || read(Verdict::Short { expected: 6, found: 5 });
+        let [slice, other] = decades();
+        for _ in 0..64 {
+            halves(settle(&slice, short(), 2));
+        }
+        let end = settle(&slice, short(), 2);
+        assert!(
+            matches!(end, Some(SliceEnd::Failed(ExtractError::Endless { total: 6, cuts: 64 }))),
+            "{end:?}"
+        );
+        halves(settle(&other, short(), 2));
+    }
+
+    #[test]
+    fn a_part_that_fits_lets_the_others_be_cut_again() {
+        let [slice, _] = decades();
+        let [first, _] = halves(Some(capped(&slice, 9)));
+        for _ in 1..500 {
+            halves(Some(capped(&slice, 9)));
+        }
+        let end = capped(&slice, 9);
+        assert!(
+            matches!(end, SliceEnd::Failed(ExtractError::Endless { total: 9, cuts: 500 })),
+            "{end:?}"
+        );
+
+        let end = settle(&first, read(Verdict::Complete), 1);
+
+        assert!(matches!(end, Some(SliceEnd::Read { verdict: Verdict::Complete, .. })));
+        halves(Some(capped(&slice, 9)));
+    }
 
     #[test]
     fn what_does_not_add_up_is_read_again_then_cut_and_at_last_given_up() {

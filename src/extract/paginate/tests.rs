@@ -134,8 +134,12 @@ fn a_flag_is_stronger_than_a_total() {
 
 #[test]
 fn a_flag_may_be_a_text() {
-    let signals = Signals { last: Some(body("isLast")), ..Signals::default() };
-    let pages = [page(1, &json!({"isLast": "False"})), page(1, &json!({"isLast": "TRUE"}))];
+    let signals =
+        Signals { last: Some(body("isLast")), total: Some(body("total")), ..Signals::default() };
+    let pages = [
+        page(1, &json!({"isLast": "False", "total": 1})),
+        page(1, &json!({"isLast": "TRUE", "total": 9})),
+    ];
 
     check(&numbered(signals), &pages, &["page=1", "page=2", "end"]);
 }
@@ -414,6 +418,8 @@ fn a_smaller_page_starts_at_the_record_that_was_due() {
     let next = paginator.after(&facts, &headers, PageNews::New, &Ledger::new(false, 1));
     assert_eq!(text(next), "page=17&per_page=5");
     assert_eq!(text(Ok(Next::Page(paginator.restart()))), "page=1&per_page=5");
+    let next = paginator.after(&facts, &headers, PageNews::New, &Ledger::new(false, 1));
+    assert_eq!(text(next), "page=2&per_page=5");
 
     for (size_param, size, expected) in
         [(Some(param("limit")), 2, true), (Some(param("limit")), 1, false), (None, 2, false)]

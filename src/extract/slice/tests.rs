@@ -53,7 +53,41 @@ fn windows_of_dates_count_from_today_in_their_zone_and_reach_ahead() {
         slices[0].params,
         [(query("startDate"), json!("2024-07-17")), (query("endDate"), json!("2024-07-23"))]
     );
+    assert_eq!(slices[1].context.slice["start"], json!("2024-07-24"));
     assert_eq!(slices[1].context.slice["end"], json!("2024-07-29"));
+    assert_eq!(slices[1].start(), Some(instant("2024-07-23T21:00:00Z")));
+    assert_eq!(slices[1].dates(), Some((date("2024-07-24"), date("2024-07-29"))));
+}
+
+#[test]
+fn parts_of_a_stream_start_where_the_earliest_of_them_does() {
+    let SlicesPlan::Window(weeks) = weeks() else { unreachable!() };
+    let from = |day, reread| {
+        let from = WindowStart::On(date(day));
+        SlicesPlan::Window(WindowPlan { from, reread, ..weeks.clone() })
+    };
+    let list = SlicesPlan::List { name: "mode".to_owned(), values: vec![json!("a")] };
+    let parts =
+        [list.clone(), from("2024-07-10", None), from("2024-07-02", Some(TimeDelta::days(60)))];
+    let now = instant("2024-07-25T10:00:00Z");
+    for plan in [SlicesPlan::Union(parts.to_vec()), SlicesPlan::Product(parts.to_vec())] {
+        assert_eq!(planned_start(&plan, now), Some(instant("2024-07-01T21:00:00Z")));
+        assert_eq!(reread(&plan), Some(TimeDelta::days(60)));
+    }
+    assert_eq!(planned_start(&list, now), None);
+    assert_eq!(reread(&list), None);
+}
+
+#[test]
+fn a_date_whose_midnight_the_clocks_skip_starts_after_the_gap() {
+    let SlicesPlan::Window(weeks) = weeks() else { unreachable!() };
+    let from = WindowStart::On(date("2018-11-04"));
+    let zone = chrono_tz::America::Sao_Paulo;
+    let plan = SlicesPlan::Window(WindowPlan { from, zone, ..weeks });
+
+    // 00:00 to 01:00 was left out there, and 01:00 is 03:00 UTC.
+    let start = planned_start(&plan, instant("2018-11-10T10:00:00Z"));
+    assert_eq!(start, Some(instant("2018-11-04T03:00:00Z")));
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn the_key_of_a_record_is_unknown_where_a_part_of_it_is_missing_or_masked() {
 
 #[test]
 fn a_key_that_is_masked_is_not_compared_with_what_comes() {
-    let mut stream = stream(MODES, COLUMNS, "{ merge: { key: [id] } }");
+    let mut stream = stream(MODES, COLUMNS, "{ merge: { key: [id, mode] } }");
     assert!(RejectKeys::new(&stream).is_some());
 
     stream.columns[3].mask = Some(MaskPlan::Drop);

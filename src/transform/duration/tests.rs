@@ -62,6 +62,7 @@ fn iso_8601_has_fractions_and_signs() {
     business("PT-0.7S", -1);
     // 3596.4 s, 59.4 s and 0.9 s.
     business("PT0.999H0.99M0.9S", 3_657);
+    business("PT0.999H0.99M0.4S", 3_656);
 }
 
 #[test]
