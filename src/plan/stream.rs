@@ -580,3 +580,15 @@ impl MaxRejected {
         share.max(self.always)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_records_may_be_rejected_and_always_a_few() {
+        let limit = |records| MaxRejected::default().limit(records);
+        assert_eq!([0, 100, 1_000, 1_099, 1_100, 5_000].map(limit), [10, 10, 10, 10, 11, 50]);
+        assert_eq!(MaxRejected { ratio: 0.0, always: 2 }.limit(1_000), 2);
+    }
+}

@@ -573,4 +573,24 @@ destination: {{ path: out }}
             KeptReject { masked: vec!["user.email".to_owned()], ..record("r2", Some(known())) };
         assert_eq!(found(masked), Some(NeedsRun::Masked));
     }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_published_only_where_nothing_depends_on_its_slice() {
+        for (write, last, expected) in [
+            ("{ append: { key: [id] } }", "r2", None),
+            ("{ append: { key: [id] } }", "r3", Some(NeedsRun::NoContext)),
+            ("{ merge: { key: [id] } }", "r2", None),
+            (
+                "{ replace: { scope: slice, by: { mode: slice.mode } } }",
+                "r2",
+                Some(NeedsRun::NoContext),
+            ),
+        ] {
+            let mut stream = stream(write, "items");
+            stream.columns.retain(|it| it.name.as_str() != "mode");
+            let standing = Standing { run: Some(last), read_whole_by: None };
+            let found = needs_run(&stream, &Decoder::new(&stream), standing, &record("r2", None));
+            assert_eq!(found, expected, "{write}, last {last}");
+        }
+    }
 }

@@ -472,5 +472,6 @@ mod tests {
         assert_eq!(batch["id"], json!([1, 2]));
         assert_eq!(single_parents(&batch), [parent(1), parent(2)]);
         assert_eq!(single_parents(&parent(3)), [parent(3)]);
+        assert_eq!(batcher.rest(), None, "none waits any more");
     }
 }
