@@ -500,6 +500,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_in_any_of_several_windows_in_whatever_order_they_come() {
+        // The days of the table are the 11th and the 12th.
+        let apart = vec![between("day", 20, 22), between("day", 11, 11), between("day", 1, 3)];
+        check(&ReadScopes::These(apart.clone()), [true, false, false]);
+        check(&ReadScopes::AllBut(apart), [false, true, true]);
+        let within = vec![between("day", 1, 30), between("day", 3, 4)];
+        check(&ReadScopes::These(within), [true, true, false]);
+        let touching = vec![between("at", 12, 12), between("at", 1, 11)];
+        check(&ReadScopes::These(touching), [true, true, false]);
+    }
+
+    #[test]
     fn a_value_is_compared_as_one_of_the_columns_type() {
         for (column, value, expected) in [
             ("id", ScopeValue::Int(41), [true, false, false]),
