@@ -373,3 +373,33 @@ async fn compact_leaves_files_of_the_right_size_alone_and_creates_nothing() {
     assert!(!lake.exists());
     assert!(files() == before);
 }
+
+#[expect(clippy::disallowed_methods, reason = "a test's own file")]
+#[test]
+fn where_the_files_are_is_not_guessed_when_a_variable_that_says_it_is_not_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("pipelines/yandex_tracker.yaml")).unwrap();
+    let text = text
+        .replacen("vars:\n", "vars:\n  lake: { env: LAKE }\n", 1)
+        .replace("  path: output\n", "  path: \"{{ vars.lake }}\"\n");
+    std::fs::write(dir.path().join("own.yaml"), text).unwrap();
+    // Somebody else's, where files would go if nothing were said.
+    std::fs::create_dir_all(dir.path().join("output/_tracklake/yandex_tracker")).unwrap();
+    let ended = |command: &str, variables: &[(&str, &str)]| {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tracklake"));
+        process.args([command, "own.yaml"]).current_dir(dir.path()).env_clear();
+        process.envs(variables.iter().copied()).output().unwrap()
+    };
+
+    for command in ["status", "verify", "quarantine", "report", "compact", "sql-views"] {
+        let ended = ended(command, &[]);
+
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{command}: {said}");
+        assert!(said.contains("say where the files are with `--output DIR`"), "{command}: {said}");
+    }
+    let views = ended("sql-views", &[("LAKE", "elsewhere")]);
+    let views = String::from_utf8(views.stdout).unwrap();
+    assert!(views.contains("'elsewhere/parquet/yandex_tracker/worklogs/"), "{views}");
+}

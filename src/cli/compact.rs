@@ -8,7 +8,7 @@ use super::{
     args::{CompactArgs, GlobalArgs},
     clock,
     export::{run_id, stream_names},
-    inputs, load,
+    inputs, load, locate,
     report::{self, counted},
 };
 use crate::{
@@ -28,10 +28,7 @@ pub(super) fn compact(
 ) -> Result<u8, Error> {
     let mut plans = Vec::new();
     for name in &args.pipelines {
-        let mut plan = plan(name, args, global)?;
-        if let Some(output) = &args.output {
-            plan.destination.path.clone_from(output);
-        }
+        let plan = plan(name, args, global)?;
         let wanted = stream_names(&plan, &args.streams)?;
         plans.push((plan, wanted));
     }
@@ -99,12 +96,17 @@ pub(super) fn compact(
 /// here, too, says which.
 fn plan(name: &str, args: &CompactArgs, global: &GlobalArgs) -> Result<Plan, Error> {
     let inputs = inputs().set(args.set.clone());
-    match load(name, global, &inputs.clone().unset(Unset::Tolerated)) {
+    let tolerant = inputs.clone().unset(Unset::Tolerated);
+    let mut plan = match load(name, global, &tolerant) {
         Err(Error::Config(ConfigError::Invalid { problems, .. })) if problems.is_empty() => {
             load(name, global, &inputs)
         }
         loaded => loaded,
-    }
+    }?;
+    let path = args.output.clone().or(locate(name, global, &tolerant)?.destination);
+    plan.destination.path =
+        path.ok_or_else(|| Error::NoDestination { pipeline: plan.pipeline.clone() })?;
+    Ok(plan)
 }
 
 /// What would be written anew, of the streams that have published something.

@@ -32,7 +32,10 @@ pub(super) fn sql_views(
             None => config::tables_text(name.as_ref(), shipped(name), &inputs)?,
         };
         let format = chosen(&formats, *format);
-        let destination = output.as_ref().unwrap_or(&destination);
+        let destination = output.clone().or(destination);
+        let destination = destination
+            .as_deref()
+            .ok_or_else(|| Error::NoDestination { pipeline: pipeline.clone() })?;
         for table in &tables {
             let tree = Tree { destination, pipeline: &pipeline, table, format };
             let second = format!("{pipeline}.{}", table.name);

@@ -86,8 +86,8 @@ pub struct Tables {
     pub tables: Vec<TablePlan>,
     /// How they are written.
     pub formats: Vec<FormatPlan>,
-    /// Where its files go, as text.
-    pub destination: String,
+    /// Where its files go, as text; `None` where that depends on a variable without a value.
+    pub destination: Option<String>,
 }
 
 /// A variable of a pipeline file.

@@ -110,7 +110,9 @@ pub(super) fn locate(
     let pipeline = resolver.name("pipeline", &spec.pipeline);
     let names = spec.streams.keys();
     let streams = names.filter_map(|it| resolver.name(&format!("streams.{it}"), it)).collect();
+    let path = spec.destination.path.clone();
     let destination = resolver.destination(spec.destination).map(|it| it.path);
+    let destination = destination.filter(|_| resolver.knows_destination(path.as_ref()));
     match pipeline {
         Some(pipeline) if resolver.problems.is_empty() => {
             Ok(Location { pipeline, streams, destination })
@@ -133,13 +135,15 @@ pub(super) fn tables(
     let pipeline = resolver.name("pipeline", &spec.pipeline);
     let streams = spec.streams.into_iter();
     let tables = streams.filter_map(|(name, it)| resolver.table(&name, it)).collect();
+    let path = spec.destination.path.clone();
     let destination = resolver.destination(spec.destination);
+    let knows_destination = resolver.knows_destination(path.as_ref());
     match (pipeline, destination) {
         (Some(pipeline), Some(destination)) if resolver.problems.is_empty() => Ok(Tables {
             pipeline,
             tables,
             formats: destination.formats,
-            destination: destination.path.to_string(),
+            destination: knows_destination.then(|| destination.path.to_string()),
         }),
         _ => {
             resolver.problems.sort_by_key(|it| it.place);
@@ -284,6 +288,15 @@ impl Resolver<'_> {
     /// Whether missing values are fine, because only the file is checked.
     fn tolerant(&self) -> bool {
         self.vars.is_tolerant()
+    }
+
+    /// Whether it is known where files go: that may depend on a variable without a value.
+    fn knows_destination(&mut self, path: Option<&Scalar>) -> bool {
+        // A mistake is reported once.
+        let is_sound = self.problems.is_empty();
+        path.is_none_or(|it| {
+            is_sound && self.text("destination.path", it, Secrecy::Refused).is_some()
+        })
     }
 
     fn destination(&mut self, spec: DestinationSpec) -> Option<DestinationPlan> {
