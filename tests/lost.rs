@@ -64,7 +64,11 @@ destination: {{ formats: {{ parquet: {{}}, csv: {{}} }} }}
     }
 
     fn plan(&self, args: &[&str]) -> Ended {
-        Ended::of(&self.workspace.subcommand("plan", &self.yaml, args).output().unwrap())
+        self.command("plan", args)
+    }
+
+    fn command(&self, name: &str, args: &[&str]) -> Ended {
+        Ended::of(&self.workspace.subcommand(name, &self.yaml, args).output().unwrap())
     }
 
     fn shown(&self, ended: &Ended) -> String {
@@ -105,6 +109,13 @@ fn files_that_no_manifest_tells_of_are_refused_before_anything_is_asked() {
     assert_eq!(site.workspace.published(), before, "all days stay");
     assert_eq!(site.server.requests().len(), asked, "nothing was asked");
 
+    let status = site.command("status", &[]);
+    let says = "and `[output]/_tracklake/own/manifests/entries.json`, which would say what they are, is missing";
+    let output = fs::canonicalize(site.workspace.output()).unwrap();
+    assert!(
+        status.stdout.replace(output.to_str().unwrap(), "[output]").contains(says),
+        "{status:?}"
+    );
     let plan = site.plan(&[]);
     assert_eq!((plan.code, &plan.stderr), (Some(6), &ended.stderr), "and plan says so before");
 }

@@ -107,6 +107,10 @@ impl Status {
                     None
                 }
             };
+            if published.is_none() && damage.is_none() {
+                let unknown = inspection.refuse_unknown(name, &["parquet", "csv"]);
+                damage = unknown.err().map(|it| it.to_string());
+            }
             found.push(StreamStatus {
                 published,
                 state,

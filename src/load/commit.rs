@@ -33,7 +33,7 @@ use super::{
     quarantine::{Requarantine, Rewritten},
     store::{EntryKind, Store},
 };
-use crate::plan::{Deletes, DestinationPlan, FormatPlan, Name, StreamPlan};
+use crate::plan::{Deletes, FormatPlan, Name, StreamPlan};
 
 /// A stream whose files are complete, and not yet visible. Dropped, it leaves nothing.
 ///
@@ -361,25 +361,23 @@ impl StagedStream {
     }
 }
 
-/// Refuses files of which no manifest tells: the commit of a run that does not read everything would remove
+/// Refuses files of a stream that has no manifest: the commit of a run that does not read everything would remove
 /// rows that nobody can bring back.
 pub(super) fn refuse_unknown(
     store: &Store,
-    plan: &DestinationPlan,
     pipeline: &Name,
     stream: &Name,
+    formats: &[&str],
 ) -> Result<(), WriteError> {
     let manifest = manifest::path(pipeline, stream);
-    if store.read(&manifest)?.is_some() {
-        return Ok(());
-    }
-    for tree in manifest::trees(plan, pipeline, stream) {
-        let files = dataset(store, &tree.path)?.len();
-        if files > 0 && manifest::tree_name(&tree.path) != ROWS {
+    for format in formats {
+        let directory = manifest::tree_path(format, pipeline, stream);
+        let files = dataset(store, &directory)?.len();
+        if files > 0 {
             return Err(WriteError::Unknown {
                 stream: stream.to_string(),
                 files,
-                directory: store.absolute(&tree.path)?,
+                directory: store.absolute(&directory)?,
                 manifest: store.absolute(&manifest)?,
             });
         }

@@ -150,10 +150,11 @@ impl Destination {
     /// keep their names and types, partitions and formats stay. A column that is new is fine.
     pub fn check(&self, stream: &StreamPlan, unknown: UnknownFiles) -> Result<(), WriteError> {
         let Held { store, plan, pipeline, .. } = &*self.held;
-        self.standing(stream)?;
-        match unknown {
-            UnknownFiles::Refused => refuse_unknown(store, plan, pipeline, &stream.name),
-            UnknownFiles::Replaced => Ok(()),
+        match (self.standing(stream)?, unknown) {
+            (None, UnknownFiles::Refused) => {
+                refuse_unknown(store, pipeline, &stream.name, &plan.directories())
+            }
+            (Some(_), _) | (None, UnknownFiles::Replaced) => Ok(()),
         }
     }
 

@@ -169,15 +169,23 @@ impl Inspection {
     ) -> Result<Rewrite, WriteError> {
         let Self { store, pipeline } = self;
         let Some(manifest) = Manifest::checked(store, plan, pipeline, stream)? else {
-            // A commit that was not finished has files before it has its manifest.
-            if unknown == UnknownFiles::Refused && !self.interrupted()?.contains(&stream.name) {
-                commit::refuse_unknown(store, plan, pipeline, &stream.name)?;
+            if unknown == UnknownFiles::Refused {
+                self.refuse_unknown(&stream.name, &plan.directories())?;
             }
             return Ok(Rewrite::Changed);
         };
         let is_new = manifest.has_new_format(&manifest::trees(plan, pipeline, &stream.name))
             || manifest.order(stream, &dataset_schema(stream)) == Order::Other;
         Ok(if is_new { Rewrite::All } else { Rewrite::Changed })
+    }
+
+    /// Refuses files in some formats of a stream that has no manifest.
+    pub fn refuse_unknown(&self, stream: &Name, formats: &[&str]) -> Result<(), WriteError> {
+        // A commit that was not finished has files before it has its manifest.
+        if self.interrupted()?.contains(stream) {
+            return Ok(());
+        }
+        commit::refuse_unknown(&self.store, &self.pipeline, stream, formats)
     }
 
     /// What a stream's manifest says; `None` where nothing was published.

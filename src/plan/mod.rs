@@ -227,6 +227,13 @@ pub struct DestinationPlan {
     pub target_file_bytes: u64,
 }
 
+impl DestinationPlan {
+    /// The directories of the formats.
+    pub fn directories(&self) -> Vec<&'static str> {
+        self.formats.iter().map(|it| it.directory()).collect()
+    }
+}
+
 /// A file format and its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatPlan {
