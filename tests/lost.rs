@@ -170,3 +170,19 @@ fn a_published_file_that_is_gone_says_how_the_dataset_is_made_anew_and_that_work
     assert_eq!(site.run(&["--stream", "entries", "--full-refresh"]).code, Some(0));
     assert_eq!(site.dates(), [DAYS[2]; 2]);
 }
+
+#[test]
+fn clocks_of_two_runs_that_disagree_are_told() {
+    let site = Site::new();
+    let told = |now: &str| {
+        let now = [("TRACKLAKE_NOW", now)];
+        let ended = site.workspace.run(&site.yaml, &[], &now);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stderr.contains(
+            "the clock says 2024-07-25 11:50:00 UTC, and that of an earlier run said 2024-07-25 12:00:00 UTC: one of the two is wrong",
+        )
+    };
+
+    assert!(told("2024-07-25T11:50:00Z"));
+    assert!(!told("2024-07-25T11:49:00Z"), "some minutes are nothing");
+}

@@ -285,6 +285,9 @@ const QUEUE: usize = 16;
 /// How long slices under way may take to end once the user stops the run.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// By how much clocks of two hosts differ without a reason to look at them.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
 /// How old the slices of an unfinished run may be to be gone on from: what has changed since is
 /// found by the next run, but not much later than a night.
 pub const RESUME_MAX_AGE: TimeDelta = TimeDelta::hours(12);
@@ -327,6 +330,12 @@ fn jobs<'a>(
         let state = StreamState::from_stored(stored.unwrap_or_default())
             .map_err(|source| Error::State { stream: stream.name.clone(), source })?;
         check_selection(stream, *publish, state.as_ref(), options.refresh)?;
+        if let Some(read) = state.as_ref().and_then(|it| it.read_until)
+            && read > options.now + CLOCK_TOLERANCE
+        {
+            let (stream, now) = (&stream.name, options.now);
+            warn!(%stream, "the clock says {now}, and that of an earlier run said {read}: one of the two is wrong");
+        }
         states.insert(&stream.name, state);
     }
 
