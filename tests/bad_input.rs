@@ -481,7 +481,7 @@ fn a_body_without_records_is_no_empty_success() {
     assert_snapshot!(failed(&server), @r"
     error: stream `items`: 1 of 1 slices could not be read, first `all`; nothing of it is published
       cause: the body from `http://SERVER/items` has no records at `items`: the object has the keys `issues`, `total`
-      hint: correct `records` in the pipeline file
+      hint: correct `records` in the pipeline file; if the source reports a failure so, let `responses` say what to do, such as `{ when: { body: { path: error } }, then: retry }`
     ");
 }
 

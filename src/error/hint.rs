@@ -127,7 +127,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         ExtractError::Send { source: SendError::Encoding { .. }, .. } => {
             "the API, or a proxy before it, has to answer with `zstd`, `gzip` or no encoding; a header `Accept-Encoding: identity` in the pipeline file may make it"
         }
-        ExtractError::NoRecords { .. } => "correct `records` in the pipeline file",
+        ExtractError::NoRecords { .. } => {
+            "correct `records` in the pipeline file; if the source reports a failure so, let `responses` say what to do, such as `{ when: { body: { path: error } }, then: retry }`"
+        }
         ExtractError::Capped { .. } => {
             "cut the stream into smaller slices, such as shorter windows or one slice a project"
         }
