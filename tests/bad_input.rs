@@ -939,7 +939,7 @@ fn a_second_run_is_refused_while_the_first_goes_on() {
     assert!(second.stderr.contains(&format!("(pid {holder})")), "{}", second.stderr);
     assert_snapshot!(shown(&second), @r"
     error: pipeline `own` is held by run RUN (pid N)
-      hint: wait for the other run to end; the lock goes with its process, in a bucket when its lease ends
+      hint: wait for the other run to end; where it was killed, do nothing: the lock goes with its process, in a bucket when its lease ends, and the next run takes over
     ");
     assert_eq!(between, before, "neither run has touched anything so far");
     assert_eq!(first.code, Some(0), "{}", first.stderr);
