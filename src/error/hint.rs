@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     config::ConfigError,
-    extract::{ExtractError, LogInError, RequestError, SendError},
+    extract::{ExtractError, LogInError, RequestError, SendError, StuckPaging},
     infer::InferError,
     load::WriteError,
     state::StateError,
@@ -141,6 +141,9 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
         }
         ExtractError::Short { .. } | ExtractError::Moved { .. } => {
             "records moved while they were read: run again, or cut the stream into smaller slices"
+        }
+        ExtractError::Paging(StuckPaging::LargestPage { .. }) => {
+            "ask for pages of another `size`, smaller than the largest that the API gives: a page that is not full is the end"
         }
         ExtractError::Paging(_) => {
             "check `paginate` in the pipeline file against the API's documentation"

@@ -23,6 +23,7 @@ mod budget;
 mod counters;
 mod error;
 mod inflate;
+mod judge;
 mod ledger;
 mod pace;
 mod page_size;
@@ -37,7 +38,6 @@ mod slice;
 mod split;
 
 use std::{
-    borrow::Cow,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -57,19 +57,16 @@ pub use respond::Loss;
 pub use send::{Cause, SendError};
 pub use slice::{Horizon, ParentValues, Slice, asked_start, planned_start, reread, slices};
 
-use crate::plan::{
-    AuthPlan, JsonPath, Method, Outcome, PageFacts, Plan, RecordsShape, Redactor, SliceContext,
-    SourcePlan, StreamPlan,
-};
+use crate::plan::{PageFacts, Plan, Redactor, SliceContext, SourcePlan, StreamPlan};
 use ahead::{Ahead, Places};
 use auth::Auth;
 use budget::Budget;
+use judge::{Judged, Page, PageEnd, Sent};
 use ledger::{Ledger, PageNews};
 use pace::Pace;
 use paginate::{Ask, Next, Paginator, Shrunk};
-use redact::{detail, text, title};
 use relief::{Missing, Relief};
-use respond::{Listed, Response};
+use respond::Listed;
 use send::{Answer, Sender};
 
 /// The URL of the next page in the `Link` headers of a response (RFC 8288), for the fuzzer.
@@ -263,8 +260,13 @@ impl Extractor {
         loop {
             let can_shrink = paginator.can_shrink();
             let is_moved_by_asking = paginator.is_moved_by_asking();
+            // Who has given a page of a parent's records is there, and may be read.
+            let listed = match stream.slices.parent() {
+                Some(_) if ledger.pages() == 0 => Listed::ByParent,
+                _ => Listed::No,
+            };
             let begin = |ask| {
-                let asked = Asked { stream, slice, ask, can_shrink, is_moved_by_asking };
+                let asked = Asked { stream, slice, ask, listed, can_shrink, is_moved_by_asking };
                 self.page(asked, reader, counters)
             };
             let page = match ahead.page(&ask, foreseen, begin).await {
@@ -340,7 +342,7 @@ impl Extractor {
         reader: &R,
         counters: &SliceCounters<'_>,
     ) -> Result<PageEnd<R::Output>, ExtractError> {
-        let Asked { stream, slice, ask, can_shrink, is_moved_by_asking } = asked;
+        let Asked { stream, slice, ask, listed, can_shrink, is_moved_by_asking } = asked;
         let request = self.request(stream, slice, &ask).map_err(ExtractError::Request)?;
         let retry = &self.source.retry;
         let mut attempts = 0;
@@ -353,7 +355,8 @@ impl Extractor {
                 Err(source) if source.may_pass() => (ExtractError::Send { attempts, source }, None),
                 Err(source) => return Err(ExtractError::Send { attempts, source }),
                 Ok(answer) => {
-                    let sent = Sent { request: &request, answer: &answer, asks_to_wait, attempts };
+                    let request = &request;
+                    let sent = Sent { request, answer: &answer, listed, asks_to_wait, attempts };
                     match self.judge(stream, slice, sent, reader).await {
                         Ok(end) => return Ok(end),
                         Err(Judged::Final(err)) => return Err(err),
@@ -426,120 +429,6 @@ impl Extractor {
         }
     }
 
-    /// Finds out what an answer means.
-    async fn judge<R: PageReader>(
-        &self,
-        stream: &StreamPlan,
-        slice: &Slice,
-        sent: Sent<'_>,
-        reader: &R,
-    ) -> Result<PageEnd<R::Output>, Judged> {
-        let Sent { request, answer, asks_to_wait, attempts } = sent;
-        let url = request.shown();
-        let logs_in = !matches!(self.source.auth, AuthPlan::None);
-        if let Some(reason) = respond::refused_log_in(answer).filter(|_| logs_in) {
-            let (status, detail) = (answer.status, format!(": {reason}"));
-            return Err(Judged::Final(ExtractError::Unauthorized { url, status, detail }));
-        }
-        let listed = if stream.slices.parent().is_some() { Listed::ByParent } else { Listed::No };
-        let rules = || stream.responses.iter().chain(&self.source.responses);
-        let outcome = |body: &dyn Fn(&JsonPath) -> Option<serde_json::Value>| {
-            let (status, headers) = (answer.status, &answer.headers);
-            let response = Response { status, headers, asks_to_wait, body };
-            respond::outcome(&response, rules(), listed)
-        };
-        if !(200..300).contains(&answer.status) {
-            let body: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
-            let outcome = outcome(&|path| path.find(body.as_ref()?).cloned());
-            return self.not_a_page(outcome, sent);
-        }
-
-        // A page that cannot be read may still match a rule about its status or headers.
-        // Status 204 says itself that there is nothing.
-        let body = if answer.body.is_empty() && answer.status == 204 {
-            Bytes::from_static(b"null")
-        } else {
-            answer.body.clone()
-        };
-        let read = reader.read(body, &slice.context).await;
-        let (facts, output) = match read {
-            Ok(read) => read,
-            Err(source) => {
-                let outcome = outcome(&|_| None);
-                if outcome != Outcome::Ok {
-                    return self.not_a_page(outcome, sent);
-                }
-                if answer.is_web_page() {
-                    let detail = title(&self.redactor.redact(&text(&answer.body)));
-                    let detail = detail.map(|it| format!(": {it}")).unwrap_or_default();
-                    let err = ExtractError::WebPage { url, detail };
-                    // Where the log-in holds, it is what a proxy says in between.
-                    let may_pass = self.has_answered.load(Relaxed);
-                    return Err(if may_pass { Judged::MayPass(err) } else { Judged::Final(err) });
-                }
-                let UnreadableBody { mut reason, truncated } = source;
-                if let Cow::Owned(_) = self.redactor.redact(&text(&answer.body)) {
-                    // The excerpt in the reason may begin or end inside of a credential.
-                    "the body is not JSON, and has a credential in it, so that no part of it is shown"
-                        .clone_into(&mut reason);
-                }
-                let source = UnreadableBody { reason, truncated };
-                let err = ExtractError::Body { url, attempts, source };
-                return Err(if truncated { Judged::MayPass(err) } else { Judged::Final(err) });
-            }
-        };
-        match outcome(&|path| facts.value(path).cloned()) {
-            Outcome::Ok => {}
-            other => return self.not_a_page(other, sent),
-        }
-        if let Some(found) = facts.records_missing.clone().filter(|_| answer.status != 204) {
-            let path = match &stream.records.shape {
-                RecordsShape::Records | RecordsShape::Map => stream.records.path.clone(),
-                RecordsShape::Stringified(inner) if inner.is_root() => stream.records.path.clone(),
-                RecordsShape::Stringified(inner) => inner.clone(),
-            };
-            return Err(Judged::Final(ExtractError::NoRecords { url, path, found }));
-        }
-        self.pace.speed_up();
-        self.has_answered.store(true, Relaxed);
-        let (headers, bytes) = (answer.headers.clone(), answer.body.len());
-        Ok(PageEnd::Page(Box::new(Page { facts, headers, bytes, output })))
-    }
-
-    fn not_a_page<T>(&self, outcome: Outcome, sent: Sent<'_>) -> Result<PageEnd<T>, Judged> {
-        let Sent { request, answer, asks_to_wait: _, attempts } = sent;
-        let url = request.shown();
-        let status = answer.status;
-        let detail = match &answer.explained {
-            Some(explained) => format!(": {explained}"),
-            None => detail(&answer.body, &self.redactor),
-        };
-        match outcome {
-            Outcome::Gone => Ok(PageEnd::Gone(Loss::of(status))),
-            Outcome::Skip => Ok(PageEnd::Skipped),
-            Outcome::Retry => {
-                Err(Judged::MayPass(ExtractError::Status { url, status, attempts, detail }))
-            }
-            Outcome::Ok | Outcome::Fail => Err(Judged::Final(match status {
-                401 => ExtractError::Unauthorized { url, status, detail },
-                300..=399 if answer.header("location").is_some() => {
-                    let location = answer.header("location").unwrap_or_default();
-                    let location = location.split('?').next().unwrap_or_default().to_owned();
-                    let target = request.url.join(&location);
-                    let is_here = target.is_ok_and(|it| it.origin() == request.url.origin());
-                    let reason = match (self.auth.why_not_redirected(), request.method) {
-                        _ if !is_here => "another origin",
-                        (Some(reason), _) => reason,
-                        (None, Method::Post) => "which takes the body from the request",
-                        (None, Method::Get) => "too many times",
-                    };
-                    ExtractError::Redirected { url, location, reason }
-                }
-                _ => ExtractError::Status { url, status, attempts, detail },
-            })),
-        }
-    }
-
     fn request(
         &self,
         stream: &StreamPlan,
@@ -556,43 +445,14 @@ struct Asked<'a> {
     stream: &'a StreamPlan,
     slice: &'a Slice,
     ask: Ask,
+    listed: Listed,
     /// Whether a smaller page may be asked for instead.
     can_shrink: bool,
     /// Whether asking again might give the page after it.
     is_moved_by_asking: bool,
 }
 
-/// A request, and what came back.
-#[derive(Clone, Copy)]
-struct Sent<'a> {
-    request: &'a Request,
-    answer: &'a Answer,
-    asks_to_wait: bool,
-    attempts: u32,
-}
-
-/// What a request for a page ended with.
-enum PageEnd<T> {
-    Page(Box<Page<T>>),
-    Gone(Loss),
-    Skipped,
-}
-
-struct Page<T> {
-    facts: PageFacts,
-    headers: Vec<(String, String)>,
-    /// Of the body.
-    bytes: usize,
-    output: T,
-}
-
 enum Step {
     Next(Next, PageNews),
     Capped(u64),
-}
-
-/// An answer that is not a page.
-enum Judged {
-    Final(ExtractError),
-    MayPass(ExtractError),
 }

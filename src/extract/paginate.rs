@@ -4,6 +4,8 @@
 //! The end is told by the strongest signal that the API gives: a flag, a number of pages, a total,
 //! a missing token; only where none of these is declared by an empty page.
 
+mod stuck;
+
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -11,12 +13,14 @@ use std::{
 };
 
 use serde_json::Value;
-use thiserror::Error;
 
 use super::{
     ledger::{Ledger, PageNews},
     page_size::{self, Position, Smaller},
 };
+pub use stuck::StuckPaging;
+use stuck::{LONGEST_TOKEN, MOST_EMPTY_PAGES};
+
 use crate::plan::{PageFacts, PageScheme, PaginatePlan, Placement, Signal, Signals, value_text};
 
 /// What the next request has that the slice's own request has not.
@@ -46,84 +50,6 @@ pub(super) enum Shrunk {
     Restart(Ask),
 }
 
-/// Why paging cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum StuckPaging {
-    /// A page had only records that the slice had already.
-    #[error("page {page} came back with nothing but records that earlier pages had")]
-    RepeatedPage {
-        /// Counted from 1.
-        page: u64,
-    },
-    /// A token or URL came back a second time.
-    #[error("the token of the next page, `{token}`, came back twice")]
-    RepeatedToken {
-        /// The token.
-        token: String,
-    },
-    /// What leads to the next page is too long to be one.
-    #[error("the token of the next page has {bytes} bytes, more than {LONGEST_TOKEN}")]
-    LongToken {
-        /// Its length.
-        bytes: usize,
-    },
-    /// Page after page is empty, and each one leads to another.
-    #[error("the last {MOST_EMPTY_PAGES} pages were empty, and the API says that more follows")]
-    OnlyEmptyPages,
-    /// The API says that there is more, but gives nothing to go on with.
-    #[error("page {page} is empty, although the API says that more follows")]
-    EmptyPage {
-        /// Counted from 1.
-        page: u64,
-    },
-    /// The last record of a page has no value to go on with.
-    #[error("the last record of page {page} has no `{field}`, which the next page is asked by")]
-    NoLastRecord {
-        /// Counted from 1.
-        page: u64,
-        /// The path in the record.
-        field: String,
-    },
-    /// A link leads to the next page, but not by the declared parameter.
-    #[error(
-        "the link to the page after page {page} has no parameter `{param}`, which it is asked by"
-    )]
-    NoLinkParam {
-        /// Counted from 1.
-        page: u64,
-        /// The parameter.
-        param: String,
-    },
-    /// The API cannot be asked for what lies behind its largest offset.
-    #[error("the next page starts at {offset}, beyond {max}, the largest that the API takes")]
-    BeyondLargestOffset {
-        /// Where the next page starts.
-        offset: u64,
-        /// The declared maximum.
-        max: u64,
-    },
-    /// A number that paging needs is not one.
-    #[error("`{name}` is `{value}`, expected a number")]
-    NotANumber {
-        /// The path or header.
-        name: String,
-        /// What is there.
-        value: String,
-    },
-}
-
-/// The bytes of a token or URL that leads to a page, at most.
-const LONGEST_TOKEN: usize = 64 << 10;
-/// Pages without a record that may follow each other; some APIs filter what they have paged.
-const MOST_EMPTY_PAGES: u64 = 1_000;
-
-impl StuckPaging {
-    /// Whether a page had nothing new.
-    pub(super) fn is_repetition(&self) -> bool {
-        matches!(self, Self::RepeatedPage { .. })
-    }
-}
-
 /// The position in the pages of one slice.
 #[derive(Debug)]
 pub(super) struct Paginator<'a> {
@@ -149,6 +75,22 @@ pub(super) struct Paginator<'a> {
     last_token: Option<Value>,
     /// Whether a page was too much, so that no larger one is asked for.
     has_shrunk: bool,
+    /// What was asked for to find out whether sizes are heeded.
+    probe: Probe,
+}
+
+/// A page of another size, where the place of a page is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    None,
+    /// One twice as large as the one that was full.
+    Larger {
+        than: u64,
+    },
+    /// One half as large as what neither size gave more than.
+    Smaller {
+        than: u64,
+    },
 }
 
 /// The headers of a response, as far as paging reads them: names in lower case.
@@ -171,6 +113,7 @@ impl<'a> Paginator<'a> {
             has_new_tokens: None,
             last_token: None,
             has_shrunk: false,
+            probe: Probe::None,
         }
     }
 
@@ -269,17 +212,29 @@ impl<'a> Paginator<'a> {
         if !self.plan.signals.end_on_repeat {
             return Err(repeated);
         }
-        let Some(size) = self.size.filter(|it| self.has_size_param() && facts.records == *it)
-        else {
-            return Ok(Next::End);
+        let Some(size) = self.size.filter(|_| self.has_size_param()) else { return Ok(Next::End) };
+        let (records, is_full) = (facts.records, facts.records == size);
+        let size = match self.probe {
+            Probe::Smaller { than } if is_full => {
+                return Err(StuckPaging::LargestPage { size: than });
+            }
+            Probe::Smaller { .. } => return Ok(Next::End),
+            // A page twice as large has more, or all of them. Where larger ones are too much, or rows
+            // would be doubled, nobody can tell.
+            _ if is_full && (self.has_shrunk || !ledger.is_keyed()) => return Err(repeated),
+            _ if is_full => {
+                self.probe = Probe::Larger { than: size };
+                self.most = Some(size * 2);
+                size * 2
+            }
+            // The server may give no larger pages. If it ignores sizes, it gives no smaller ones either.
+            Probe::Larger { than } if than == records && records > 1 => {
+                self.probe = Probe::Smaller { than };
+                records / 2
+            }
+            Probe::Larger { .. } | Probe::None => return Ok(Next::End),
         };
-        // A page twice as large has more, or all of them. Where larger ones are too much, or rows
-        // would be doubled, nobody can tell.
-        if self.has_shrunk || !ledger.is_keyed() {
-            return Err(repeated);
-        }
-        self.size = Some(size * 2);
-        self.most = self.size;
+        self.size = Some(size);
         Ok(Next::Page(self.first()))
     }
 
@@ -310,11 +265,14 @@ impl<'a> Paginator<'a> {
                 match param {
                     None => return Ok(Next::Page(Ask { params: Vec::new(), url: Some(link) })),
                     Some(name) => {
-                        let Some(value) = query_value(&link, name).filter(|it| !it.is_empty())
-                        else {
+                        let Some(value) = query_value(&link, name) else {
                             let (page, param) = (self.page, name.clone());
                             return Err(StuckPaging::NoLinkParam { page, param });
                         };
+                        // As an empty token is.
+                        if value.is_empty() {
+                            return Ok(Next::End);
+                        }
                         let place = crate::plan::Place::Query;
                         let placement = Placement { place, name: name.clone() };
                         Ask { params: vec![(placement, Value::String(value))], url: None }

@@ -89,6 +89,7 @@ pub(super) fn redacted(mut err: ExtractError, redactor: &Redactor) -> ExtractErr
             | StuckPaging::OnlyEmptyPages
             | StuckPaging::NoLastRecord { page: _, field: _ }
             | StuckPaging::NoLinkParam { page: _, param: _ }
+            | StuckPaging::LargestPage { size: _ }
             | StuckPaging::BeyondLargestOffset { offset: _, max: _ } => {}
         },
         ExtractError::Short { expected: _, found: _ }

@@ -110,26 +110,39 @@ pub(super) fn wait(
 /// - A failed log-in may be a success: without a body (JRA-41559), or with the page that nobody in
 ///   particular may see, whose missing records would pass for deleted ones. The other reasons for a
 ///   log-in (`OK`, `OUT`) are none, and `OK` beside a failed one says that another way held.
-/// - So may one that was not looked at, such as that of a token which was revoked, or of a header that a
-///   proxy took out: the answer then is for `anonymous`.
 pub(super) fn refused_log_in(answer: &Answer) -> Option<&str> {
-    let all = |name: &'static str| {
-        let values = answer.headers.iter().filter(move |(it, _)| it == name);
-        values.flat_map(|(_, it)| it.split(',')).map(str::trim)
-    };
     match answer.status {
         401 | 403 => answer.header("x-authentication-denied-reason"),
-        200..=299 if all("x-seraph-loginreason").any(|it| it == "OK") => None,
+        200..=299 if has_logged_in(answer) => None,
         200..=299 => {
             let refusals =
                 ["AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED", "AUTHORISATION_FAILED"];
             let is_refusal = |it: &&str| refusals.iter().any(|refusal| it.contains(refusal));
-            let anonymous = all("x-ausername").any(|it| it == "anonymous");
-            let anonymous = anonymous.then_some("it answers as to `anonymous`");
-            all("x-seraph-loginreason").find(is_refusal).or(anonymous)
+            parts(answer, SERAPH).find(is_refusal)
         }
         _ => None,
     }
+}
+
+/// What a success says that Jira gives to nobody in particular: it has not looked at the credentials of
+/// a user, such as a token that was revoked, or a header that a proxy took out.
+pub(super) fn anonymous(answer: &Answer) -> Option<&'static str> {
+    let is_page = (200..300).contains(&answer.status) && !has_logged_in(answer);
+    let is_anonymous = is_page && parts(answer, "x-ausername").any(|it| it == "anonymous");
+    is_anonymous.then_some("it answers as to `anonymous`")
+}
+
+/// Where Jira's log-in says how it went, once for each way that was tried.
+const SERAPH: &str = "x-seraph-loginreason";
+
+fn has_logged_in(answer: &Answer) -> bool {
+    parts(answer, SERAPH).any(|it| it == "OK")
+}
+
+/// The parts of a header that is a list, which may come more than once.
+fn parts<'a>(answer: &'a Answer, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let values = answer.headers.iter().filter(move |(it, _)| it == name);
+    values.flat_map(|(_, it)| it.split(',')).map(str::trim)
 }
 
 /// Exponential with full jitter, `random` being uniform in `0.0..1.0`.

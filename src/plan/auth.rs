@@ -43,6 +43,20 @@ pub enum AuthPlan {
     SdkHmacSha256(SigningPlan),
 }
 
+impl AuthPlan {
+    /// Whether the credentials are those of a user of the API, in a place where it looks for them, and not
+    /// the key of a gateway or of a plugin that answers whoever asks.
+    pub fn names_user(&self) -> bool {
+        match self {
+            Self::Bearer { .. } | Self::Basic { .. } | Self::Login(_) | Self::Oauth2(_) => true,
+            Self::Header { name, .. } => {
+                ["authorization", "cookie"].iter().any(|it| name.eq_ignore_ascii_case(it))
+            }
+            Self::None | Self::ApiKey(_) | Self::YandexIam(_) | Self::SdkHmacSha256(_) => false,
+        }
+    }
+}
+
 /// A key that stands in every request under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeyPlan {

@@ -331,38 +331,53 @@ fn an_api_that_ignores_paging_is_read_once_where_a_repeated_page_is_the_end() {
     assert_eq!(ended.report()["streams"][0]["rows"], 3);
 }
 
+/// A list that heeds the size of a page but not its place, and gives no more than `most`.
+fn without_places(there: usize, most: usize) -> Server {
+    Server::start(move |request| {
+        Response::json(&records(1..=request.number("size").min(there).min(most)))
+    })
+}
+
+const UNTIL_REPEATED: &str = "    request: { path: /items }
+    paginate: { last_record: { from: id, param: id, size_param: size, size: 2, end_on_repeat: true } }";
+
 #[test]
 fn a_repeated_page_as_full_as_was_asked_for_is_no_end_until_a_larger_one_has_no_more() {
-    for (records_there, expected) in [
-        (
-            5,
-            &[
-                "GET /items?size=2",
-                "GET /items?id=2&size=2",
-                "GET /items?size=4",
-                "GET /items?id=4&size=4",
-                "GET /items?size=8",
-                "GET /items?id=5&size=8",
-            ][..],
-        ),
-        (2, &["GET /items?size=2", "GET /items?id=2&size=2", "GET /items?size=4"]),
-    ] {
-        let server = Server::start(move |request| {
-            Response::json(&records(1..=request.number("size").min(records_there)))
-        });
-        let yaml = items(
-            &server,
-            "    request: { path: /items }
-    paginate: { last_record: { from: id, param: id, size_param: size, size: 2, end_on_repeat: true } }",
-        );
+    let server = without_places(5, 100);
 
-        let (workspace, ended) = export(&yaml);
+    assert_eq!(exported_ids(&items(&server, UNTIL_REPEATED)), json!([1, 2, 3, 4, 5]));
 
-        let rows: Vec<_> = (1..=records_there).map(|it| json!([it])).collect();
-        assert_eq!(table(&workspace, "items", &["id"]), json!(rows));
-        assert_eq!(server.lines(), expected);
-        assert_eq!(ended.report()["streams"][0]["rows"], records_there);
-    }
+    let asked = [
+        "GET /items?size=2",
+        "GET /items?id=2&size=2",
+        "GET /items?size=4",
+        "GET /items?id=4&size=4",
+        "GET /items?size=8",
+        "GET /items?id=5&size=8",
+    ];
+    assert_eq!(server.lines(), asked);
+}
+
+#[test]
+fn records_behind_the_largest_page_of_a_list_without_places_are_not_left_out_in_silence() {
+    let server = without_places(5, 4);
+
+    let ended = Workspace::new().run(&items(&server, UNTIL_REPEATED), &[], &[]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("none more than 4: whether there are more"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: ask for pages of another `size`"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_list_that_ignores_sizes_and_happens_to_be_as_long_as_a_page_is_read_once() {
+    let server = Server::start(|_| Response::json(&records(1..=2)));
+
+    assert_eq!(exported_ids(&items(&server, UNTIL_REPEATED)), json!([1, 2]));
+
+    let asked =
+        ["GET /items?size=2", "GET /items?id=2&size=2", "GET /items?size=4", "GET /items?size=1"];
+    assert_eq!(server.lines(), asked);
 }
 
 #[test]

@@ -198,11 +198,21 @@ fn a_page_for_nobody_in_particular_is_a_refused_log_in_and_takes_no_rows_away() 
 }
 
 #[test]
-fn who_does_not_log_in_may_be_anonymous() {
-    let (rows, ended) = later_as_nobody("none", ("X-AUSERNAME", "anonymous"));
+fn who_logs_in_as_no_user_may_be_anonymous() {
+    for auth in ["none", "{ api_key: { place: query, name: token, value: k3y } }"] {
+        let (rows, ended) = later_as_nobody(auth, ("X-AUSERNAME", "anonymous"));
 
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(rows, json!([[1]]));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(rows, json!([[1]]));
+    }
+}
+
+#[test]
+fn a_log_in_that_failed_is_refused_wherever_its_credentials_stand() {
+    let (rows, ended) = later_as_nobody("none", ("X-Seraph-LoginReason", "AUTHENTICATED_FAILED"));
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert_eq!(rows, json!([[1], [2], [3]]));
 }
 
 /// Scrolls `s1`, `s2`, …, of which the first `lost` are forgotten after their first page.
@@ -242,4 +252,65 @@ fn a_scroll_that_is_always_refused_is_not_begun_again_for_ever() {
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(ended.stderr.contains("answers with status 400"), "{}", ended.stderr);
     assert_eq!(server.lines().len(), 6, "three scrolls: {:?}", server.lines());
+}
+
+/// Three records of one project on two pages of a scroll, and then `second` for its second page.
+#[track_caller]
+fn a_later_second_page(second: fn(usize) -> Option<u16>) -> (Value, Ended) {
+    let (is_later, asked) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+    let server = Server::start({
+        let is_later = Arc::clone(&is_later);
+        move |request| match (request.path.as_str(), request.param("scroll")) {
+            ("/projects", _) => Response::json(&records([7])),
+            (_, None) => Response::json(&records(1..=2)).header("X-Scroll", "s"),
+            _ if !is_later.load(SeqCst) => Response::json(&records([3])),
+            _ => match second(asked.fetch_add(1, SeqCst)) {
+                Some(status) => Response::status(status, &json!({ "error": "no scroll" })),
+                None => Response::json(&records([3])),
+            },
+        }
+    });
+    let items = BY_SCROLL.replace("/items", "'/projects/{{ parent.id }}'");
+    let columns = COLUMNS
+        .replace("{ merge: { key: [id] } }", "{ replace: { scope: slice, key: [project, id] } }");
+    let columns = columns.replace(
+        "    columns:\n",
+        "    columns:\n      project: { from: parent.id, type: int64 }\n",
+    );
+    let yaml = own(
+        &server,
+        &format!(
+            "  projects:\n    request: {{ path: /projects }}{COLUMNS}  items:\n    slices: {{ parent: {{ stream: projects, bind: {{ id: id }} }} }}\n    on_gone: delete\n{items}{columns}"
+        ),
+    );
+    let (workspace, _) = export(&yaml);
+
+    is_later.store(true, SeqCst);
+    let ended = workspace.run(&yaml, &[], &[]);
+    (table(&workspace, "items", &["id"]), ended)
+}
+
+#[test]
+fn a_parent_that_gave_a_page_is_there_whatever_the_next_page_says() {
+    for status in [403, 404, 410] {
+        let found = match status {
+            403 => |_| Some(403),
+            404 => |_| Some(404),
+            _ => |_| Some(410),
+        };
+        let (rows, ended) = a_later_second_page(found);
+
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(&format!("answers with status {status}")),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(rows, json!([[1], [2], [3]]));
+    }
+
+    let (rows, ended) = a_later_second_page(|nth| (nth == 0).then_some(404));
+
+    assert_eq!(ended.code, Some(0), "its scroll is begun again: {}", ended.stderr);
+    assert_eq!(rows, json!([[1], [2], [3]]));
 }

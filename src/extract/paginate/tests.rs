@@ -269,7 +269,9 @@ fn a_link_without_its_parameter_is_an_error_and_not_the_end() {
         scheme: PageScheme::Link { param: Some("id".into()) },
         ..PaginatePlan::default()
     };
-    for target in ["api.example.net/v3/x?cursor=2", "api.example.net/v3/x?id=", "/v3/x"] {
+    let empty = r#"<api.example.net/v3/x?id=>; rel="next""#;
+    check(&extract, &[with_header("link", empty)], &["", "end"]);
+    for target in ["api.example.net/v3/x?cursor=2", "/v3/x"] {
         let link = format!(r#"<{target}>; rel="next""#);
         let error = "the link to the page after page 1 has no parameter `id`, which it is asked by";
         check(&extract, &[with_header("link", &link)], &["", error]);
@@ -466,7 +468,7 @@ fn a_page_without_a_new_record_is_an_error_or_the_end_as_declared() {
     };
     let mut paginator = Paginator::new(&plan);
     assert_eq!(ask(&mut paginator, &ledger), "perPage=2");
-    assert_eq!(ask(&mut paginator, &ledger), "end");
+    assert_eq!(ask(&mut paginator, &ledger), "end", "half a record cannot be asked for");
     let repeated = "page 1 came back with nothing but records that earlier pages had";
     assert_eq!(ask(&mut Paginator::new(&plan), &Ledger::new(false, 1)), repeated);
     plan.size = Some(SizePlan { param: Some(param("perPage")), size: 2 });
@@ -474,6 +476,30 @@ fn a_page_without_a_new_record_is_an_error_or_the_end_as_declared() {
     let first = paginator.first();
     assert!(paginator.shrink(&first).is_some());
     assert_eq!(ask(&mut paginator, &ledger), repeated);
+}
+
+#[test]
+fn a_page_of_half_the_size_tells_a_largest_page_from_sizes_that_are_ignored() {
+    let scheme = PageScheme::LastRecord { from: path("last_id"), param: param("id") };
+    let signals = Signals { end_on_repeat: true, ..Signals::default() };
+    let size = Some(SizePlan { param: Some(param("perPage")), size: 100 });
+    let plan = PaginatePlan { scheme, size, signals };
+    let ledger = Ledger::new(true, 1);
+    let largest = "every page has the same records, and none more than 100: whether there are more \
+        cannot be told";
+    for (records, expected) in [
+        (&[100, 100, 50][..], &["perPage=200", "perPage=50", largest][..]),
+        (&[100, 100, 100], &["perPage=200", "perPage=50", "end"]),
+        (&[100, 137], &["perPage=200", "end"]),
+        (&[137], &["end"]),
+    ] {
+        let mut paginator = Paginator::new(&plan);
+        let mut ask = |&records: &u64| {
+            let facts = PageFacts { records, identities: vec![1], ..PageFacts::default() };
+            text(paginator.after(&facts, &[], PageNews::Repeated, &ledger))
+        };
+        assert_eq!(records.iter().map(&mut ask).collect::<Vec<_>>(), expected, "{records:?}");
+    }
 }
 
 #[test]
