@@ -22,6 +22,7 @@ mod part;
 mod progress;
 mod pull;
 mod reader;
+mod rejects;
 mod replay;
 mod report;
 mod settle;

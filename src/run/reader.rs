@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{
     feed::{ChildFeed, PARENT_VERSION},
     progress::StreamProgress,
+    rejects::Told,
     settle::{self, Settling},
 };
 use crate::{
@@ -285,6 +286,8 @@ pub(super) struct SliceReader<'a> {
     shared: &'a Shared,
     progress: &'a StreamProgress,
     rejected: AtomicU64,
+    /// Of a stream with a key, whose pages are handed on as they come.
+    told: Mutex<Told>,
     /// Pages of a stream without a key: they count only when their slice is complete, because a
     /// row that is read again cannot be told from an equal one.
     held: Mutex<Held>,
@@ -320,6 +323,7 @@ impl<'a> SliceReader<'a> {
             shared,
             progress,
             rejected: AtomicU64::new(0),
+            told: Mutex::default(),
             held: Mutex::default(),
             key,
             before: None,
@@ -470,7 +474,14 @@ impl PageReader for SliceReader<'_> {
         Ok((page.facts.clone(), page))
     }
 
-    async fn accept(&self, page: u64, slice: &Slice, output: Decoded) -> Result<(), NotTaken> {
+    async fn accept(&self, page: u64, slice: &Slice, mut output: Decoded) -> Result<(), NotTaken> {
+        if self.shared.has_key {
+            let mut told = lock(&self.told);
+            if page == 1 {
+                told.begin_again();
+            }
+            told.retain_untold(&mut output.rejects);
+        }
         let context = self.context(slice, &output.rejects);
         if self.shared.has_key {
             return self.hand_on(page, slice.id.clone(), output, context).await;

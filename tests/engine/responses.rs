@@ -244,6 +244,29 @@ fn a_scroll_that_has_expired_is_begun_again() {
 }
 
 #[test]
+fn a_record_of_a_scroll_that_is_begun_again_is_rejected_once() {
+    let begun = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.param("scroll") {
+        Some("s0") => Response::status(404, &json!({ "error": "no scroll" })),
+        Some(_) => Response::json(&records([3])),
+        None => Response::json(&json!([record(1), { "id": "two", "day": "2024-07-25" }]))
+            .header("X-Scroll", &format!("s{}", begun.fetch_add(1, SeqCst))),
+    });
+    let yaml = items(&server, &format!("{BY_SCROLL}\n    max_rejected: 1"));
+    let workspace = Workspace::new();
+
+    let ended = workspace.run(&yaml, &[], &[]);
+
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert_eq!(ended.report()["streams"][0]["rejected"], 1);
+    let files = workspace.files();
+    let mut kept = files.iter().filter(|(path, _)| path.starts_with("quarantine/"));
+    let (_, lines) = kept.next().unwrap();
+    assert_eq!(lines.iter().filter(|it| **it == b'\n').count(), 1);
+    assert_eq!(table(&workspace, "items", &["id"]), json!([[1], [3]]));
+}
+
+#[test]
 fn a_scroll_that_is_always_refused_is_not_begun_again_for_ever() {
     let server = scrolls(9);
 
