@@ -272,10 +272,10 @@ fn records_in_a_text_are_exported_as_proposed() {
     );
 }
 
-#[test]
+/// What `infer` says of a stream whose file says this of its records.
+#[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-fn a_stream_that_reads_records_by_their_id_is_looked_at_as_it_says() {
-    let page = json!({ "items": { "first": { "at": "2024-07-25T09:42:06Z", "hours": 1.5 } } });
+fn proposed_of_stream(page: Value, records: &str) -> String {
     let server = Server::start(move |_| Response::json(&page));
     let workspace = Workspace::new();
     let file = format!(
@@ -285,7 +285,7 @@ source: {{ base_url: {}, auth: none }}
 streams:
   entries:
     request: {{ path: /entries }}
-    records: {{ map: items }}
+    records: {records}
     columns: {{ at: {{ from: at, type: timestamp }} }}
     partition_by: {{ column: at }}
 ",
@@ -297,8 +297,32 @@ streams:
     let ended = tracklake(&workspace, &["infer", "own", "entries"]);
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.contains("records: { map: items }"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("{ from: hours, type: float64 }"), "{}", ended.stdout);
+    ended.stdout
+}
+
+#[test]
+fn a_stream_that_reads_records_by_their_id_is_looked_at_as_it_says() {
+    let page = json!({ "items": { "first": { "at": "2024-07-25T09:42:06Z", "hours": 1.5 } } });
+
+    let proposed = proposed_of_stream(page, "{ map: items }");
+
+    assert!(proposed.contains("records: { map: items }"), "{proposed}");
+    assert!(proposed.contains("{ from: hours, type: float64 }"), "{proposed}");
+}
+
+#[test]
+fn a_stream_that_reads_records_in_a_text_is_looked_at_where_it_says() {
+    let text = json!({
+        "list": [{ "at": "2024-07-25T09:42:06Z", "hours": 1.5 }],
+        "tags": [{ "name": "a" }, { "name": "b" }, { "name": "c" }],
+    });
+    let page = json!({ "result": text.to_string() });
+
+    let records = "{ stringified: { path: result, records: list } }";
+    let proposed = proposed_of_stream(page, records);
+
+    assert!(proposed.contains(&format!("records: {records}")), "{proposed}");
+    assert!(proposed.contains("{ from: hours, type: float64 }"), "{proposed}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn infer(
             // What the file says of records that are no array is what a run reads.
             if wishes.records.is_none() && stream.records.shape != RecordsShape::Records {
                 wishes.records = Some(stream.records.path.clone());
-                wishes.is_map = stream.records.shape == RecordsShape::Map;
+                wishes.shape = Some(stream.records.shape.clone());
             }
             sample::propose(&plan, stream, &wishes, clock(global))?
         }
@@ -93,7 +93,7 @@ fn wishes_of(args: &WishArgs) -> Result<Wishes, Error> {
         records: path("--records", records)?,
         explode: path("--explode", explode)?,
         zone: zone.transpose()?,
-        is_map: false,
+        shape: None,
         stream: None,
     })
 }

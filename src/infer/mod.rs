@@ -36,7 +36,7 @@ pub use secrets::sounds_secret;
 use shape::Shape;
 
 use crate::{
-    plan::{ColumnType, JsonPath, Name},
+    plan::{ColumnType, JsonPath, Name, RecordsShape},
     transform::Tree,
 };
 
@@ -45,8 +45,8 @@ use crate::{
 pub struct Wishes {
     /// Where the records are.
     pub records: Option<JsonPath>,
-    /// Whether they are the values of the object there.
-    pub is_map: bool,
+    /// In which form they are there; otherwise that is guessed.
+    pub shape: Option<RecordsShape>,
     /// The array of which each element becomes a row.
     pub explode: Option<JsonPath>,
     /// The zone of times that name none.
@@ -148,7 +148,7 @@ struct ArrayOfObjects {
 /// What keeps it from proposing anything.
 pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError> {
     let asked = wishes.records.as_ref();
-    let unfolded = shape::unfold(samples, asked, wishes.is_map);
+    let unfolded = shape::unfold(samples, asked, wishes.shape.as_ref());
     let unfolded = match (&unfolded, asked) {
         (None, None) if !records::arrays(samples).values().any(|it| *it > 0) => {
             shape::unfold_text(samples)

@@ -12,7 +12,10 @@ use super::{
     records::{arrays, at, json_path},
     yaml::scalar,
 };
-use crate::{plan::JsonPath, transform::Tree};
+use crate::{
+    plan::{JsonPath, RecordsShape},
+    transform::Tree,
+};
 
 /// With more keys than this, words may be values, too.
 const MANY_KEYS: usize = 20;
@@ -61,14 +64,21 @@ impl Shape {
 }
 
 /// The samples with an array where their records are no array; `None` where they are one, or the body is
-/// the one record. `asked` is where a person says that they are, and `is_map` that they are values there.
-pub(super) fn unfold(samples: &[Tree], asked: Option<&JsonPath>, is_map: bool) -> Option<Unfolded> {
+/// the one record. `asked` is where a person says that they are, and `told` in which form.
+pub(super) fn unfold(
+    samples: &[Tree],
+    asked: Option<&JsonPath>,
+    told: Option<&RecordsShape>,
+) -> Option<Unfolded> {
     if let Some(path) = asked {
-        let is_told = |it: &IndexMap<String, Tree>| is_map || have_one_shape(it);
         let found = samples.iter().find_map(|it| at(it, path.segments()))?;
-        return match found {
-            Tree::Object(fields) if is_told(fields) => Some(map(samples, path)),
-            Tree::Text(_) => stringified(samples, path),
+        return match (found, told) {
+            (Tree::Object(_), Some(RecordsShape::Map)) => Some(map(samples, path)),
+            (Tree::Object(fields), _) if have_one_shape(fields) => Some(map(samples, path)),
+            (Tree::Text(_), Some(RecordsShape::Stringified(inner))) => {
+                Some(stringified_at(read(samples, path), path, inner.clone()))
+            }
+            (Tree::Text(_), _) => stringified(samples, path),
             _ => None,
         };
     }
@@ -192,17 +202,27 @@ fn keyed((key, value): (&String, &Tree)) -> Tree {
     Tree::Object(std::iter::once(key).chain(fields).collect())
 }
 
+/// The largest array in a text.
 fn stringified(samples: &[Tree], path: &JsonPath) -> Option<Unfolded> {
+    let samples = read(samples, path);
+    let inside = arrays(&samples).into_iter().filter_map(|(it, n)| Some((it.below(path)?, n)));
+    let (inner, _) = inside.filter(|(_, n)| *n > 0).reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+    Some(stringified_at(samples, path, inner))
+}
+
+/// What stands at `inner` in a text that is read.
+fn stringified_at(samples: Vec<Tree>, path: &JsonPath, inner: JsonPath) -> Unfolded {
+    let joined = path.segments().iter().chain(inner.segments()).cloned().collect();
+    Unfolded { samples, path: joined, shape: Shape::Stringified(path.clone(), inner) }
+}
+
+/// The samples with what is written in the text there.
+fn read(samples: &[Tree], path: &JsonPath) -> Vec<Tree> {
     let read = |value: &Tree| match value {
         Tree::Text(text) => parsed(text).unwrap_or(Tree::Null),
         other => other.clone(),
     };
-    let samples: Vec<Tree> =
-        samples.iter().map(|it| replaced(it, path.segments(), &read)).collect();
-    let inside = arrays(&samples).into_iter().filter_map(|(it, n)| Some((it.below(path)?, it, n)));
-    let (inner, path_inside, _) =
-        inside.filter(|(.., n)| *n > 0).reduce(|a, b| if b.2 > a.2 { b } else { a })?;
-    Some(Unfolded { samples, path: path_inside, shape: Shape::Stringified(path.clone(), inner) })
+    samples.iter().map(|it| replaced(it, path.segments(), &read)).collect()
 }
 
 /// The value with another one at these keys.
