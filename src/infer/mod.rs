@@ -193,6 +193,7 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
         // What stands in the text is no envelope that a run could read.
         paging: match shape {
             Some(Shape::Stringified(path, _)) => paging::hint(samples, path),
+            Some(Shape::Map(path)) if path.is_root() => paging::hint_of_bare_map(samples),
             Some(Shape::Map(_)) | None => paging::hint(pages, &found.path),
         },
         columns,

@@ -7,7 +7,7 @@
 //! {"count": 250, "next": null, "results": […]}                   next_url, perhaps      a comment
 //! {"nextPageToken": "x", "isLast": false, "issues": […]}         token                  a comment
 //! {"issues": […]}                                                page, if at all        a comment
-//! [{…}]                                                          in headers, if at all  a comment
+//! [{…}], {"7": {…}, "8": {…}}                                    in headers, if at all  a comment
 //! {"id": 7, "summary": "…"}                                      none: one record
 //! ```
 //!
@@ -115,8 +115,7 @@ pub(super) fn hint(samples: &[Tree], records: &JsonPath) -> Hint {
     let n_records = counts.max().unwrap_or_default();
     let is_array = samples.iter().any(|it| matches!(it, Tree::Array(_)));
     if records.is_root() && is_array {
-        let note = "a bare array names no next page: is there a header `Link`? page numbers?";
-        return guess(n_pages, note, "{ link: { size_param: per_page, size: 100 } }");
+        return in_headers(n_pages, "a bare array names no next page");
     }
     if records.is_root() {
         // What stands beside the one record is of the record.
@@ -128,6 +127,22 @@ pub(super) fn hint(samples: &[Tree], records: &JsonPath) -> Hint {
     }
     let signals = samples.iter().flat_map(|it| signals(it, records)).collect();
     Envelope { signals, n_records, n_pages }.hint()
+}
+
+/// What to say of samples that are maps of records, with nothing around them.
+pub(super) fn hint_of_bare_map(samples: &[Tree]) -> Hint {
+    let has_records = |it: &&Tree| matches!(it, Tree::Object(fields) if !fields.is_empty());
+    let n_pages = samples.iter().filter(has_records).count();
+    in_headers(
+        n_pages,
+        "a body that has records by their key, and nothing else, names no next page",
+    )
+}
+
+/// Where the body has no place for it.
+fn in_headers(n_pages: usize, why: &str) -> Hint {
+    let note = format!("{why}: is there a header `Link`? page numbers?");
+    guess(n_pages, &note, "{ link: { size_param: per_page, size: 100 } }")
 }
 
 /// What a person may try.

@@ -350,6 +350,18 @@ fn records_may_be_the_values_of_an_object_whose_keys_are_ids() {
 }
 
 #[test]
+fn a_body_that_is_a_map_of_records_is_called_no_array() {
+    let body = r#"{"10001": {"at": "2024-07-25", "h": 1}, "10002": {"at": "2024-07-26", "h": 2}}"#;
+    let yaml = propose(&[tree(body)], &Wishes::default()).unwrap().yaml();
+
+    assert!(yaml.starts_with(r#"    records: { map: "$" } "#), "{yaml}");
+    assert!(
+        yaml.contains("one page is read; a body that has records by their key, and nothing else, names no next page: is there a header `Link`? page numbers?\n    # paginate: { link: {"),
+        "{yaml}"
+    );
+}
+
+#[test]
 fn objects_whose_keys_are_words_are_fields_of_one_record() {
     let people =
         r#"{"people": {"author": {"id": 1, "name": "a"}, "reader": {"id": 2, "name": "b"}}}"#;
