@@ -250,7 +250,7 @@ fn records_by_their_id_are_exported_as_proposed() {
             ("started_at", json!("2024-07-25T09:33:20Z")),
             ("spent_seconds", json!(90 * 60)),
             ("payload", json!(r#"{"client": "acme", "tags": ["a"]}"#)),
-            ("approvals", json!(r#"{"u1":{"state":"open"},"u2":{"state":"done"}}"#)),
+            ("approvals", json!(r#"{"201":{"state":"open"},"202":{"state":"done"}}"#)),
         ],
     );
 }

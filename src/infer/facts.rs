@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
-use super::{ArrayOfObjects, Column, InferError, kind, names, names::Names, records::json_path};
+use super::{
+    ArrayOfObjects, Column, InferError, ids, kind, names, names::Names, records::json_path,
+};
 use crate::{plan::JsonPath, transform::Tree};
 
 /// Objects that lie deeper stay JSON.
@@ -107,23 +109,49 @@ impl<'t> Facts<'t> {
     /// Whether the keys are values, such as ids or dates.
     fn is_map(&self) -> bool {
         let n = self.children.len();
-        let numbered =
-            n > 1 && self.children.keys().all(|it| it.starts_with(|it: char| it.is_ascii_digit()));
-        let seen: usize = self.children.values().map(|it| it.seen).sum();
-        numbered || self.is_map_of_objects() || n > MAP_KEYS && seen * 3 < n * self.objects
+        let is_sparse = n > MAP_KEYS && self.n_children_seen() * 3 < n * self.objects;
+        if self.has_objects_only() {
+            return is_sparse || self.is_map_of_objects();
+        }
+        n > 1 && self.children.keys().all(|it| ids::starts_with_digit(it)) || is_sparse
     }
 
-    /// Whether the keys look like ids, and objects of one structure stand at all of them.
+    /// Whether ids are the keys of objects of one structure, and not the names of fields that look alike.
     fn is_map_of_objects(&self) -> bool {
-        let is_id = |it: &&str| it.contains(|it: char| it.is_ascii_digit());
+        let n = self.children.len();
+        let is_every = |is: fn(&str) -> bool| self.children.keys().all(|it| is(it));
+        // What stands in nearly every record is a field, whatever it is named. No field is named by a date.
+        let is_common = self.objects > 1 && self.n_children_seen() * 5 >= n * self.objects * 4;
+        if n < 2 || is_common && !is_every(ids::is_date) {
+            return false;
+        }
+        if is_every(ids::starts_with_digit) {
+            return true;
+        }
+        let differs = self.objects > 1 && self.n_children_seen() * 2 <= n * self.objects;
+        let may_be_ids = differs && is_every(ids::may_be_id) && !self.is_numbered();
+        (is_every(ids::is_id) || may_be_ids) && self.has_one_structure()
+    }
+
+    fn n_children_seen(&self) -> usize {
+        self.children.values().map(|it| it.seen).sum()
+    }
+
+    fn is_numbered(&self) -> bool {
+        ids::are_numbered(self.children.keys().copied())
+    }
+
+    /// Whether an object that has fields stands at each key.
+    fn has_objects_only(&self) -> bool {
         let is_object =
             |it: &Facts<'_>| it.objects > 0 && it.objects == it.seen && !it.children.is_empty();
+        self.children.values().all(is_object)
+    }
+
+    fn has_one_structure(&self) -> bool {
         let mut fields = self.children.values().map(|it| it.children.keys());
         let first: Option<BTreeSet<_>> = fields.next().map(Iterator::collect);
-        self.children.len() > 1
-            && self.children.keys().all(is_id)
-            && self.children.values().all(is_object)
-            && fields.all(|it| first == Some(it.collect()))
+        fields.all(|it| first == Some(it.collect()))
     }
 
     /// Whether an array's elements have the same array again, as documents of rich text do.

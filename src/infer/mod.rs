@@ -18,6 +18,7 @@
 //! guesses: this module works for people, before there is a pipeline.
 
 mod facts;
+mod ids;
 mod keys;
 mod kind;
 mod names;

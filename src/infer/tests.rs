@@ -395,7 +395,7 @@ fn a_text_of_json_in_a_record_and_an_object_by_key_are_told() {
         "id": 1,
         "summary": "a text that is longer than the list in the other one is",
         "payload": r#"[{"a": 1}]"#,
-        "approvals": { "u1": { "state": "open" }, "u2": { "state": "done" } },
+        "approvals": { "101": { "state": "open" }, "102": { "state": "done" } },
     }]);
     let yaml = propose(&[tree(&page.to_string())], &Wishes::default()).unwrap().yaml();
     assert!(
@@ -410,4 +410,58 @@ fn a_text_of_json_in_a_record_and_an_object_by_key_are_told() {
         head(&records[0].to_string(), &Wishes::default()),
         r#"records: "$"   # one object is one record"#
     );
+}
+
+/// The paths of the columns that are proposed for these records.
+fn columns_of(records: &Value) -> Vec<String> {
+    let proposal = propose(&[tree(&records.to_string())], &Wishes::default()).unwrap();
+    proposal.columns.into_iter().map(|it| it.from).collect()
+}
+
+#[test]
+fn fields_that_are_a_word_and_a_number_are_columns_also_where_their_objects_are_alike() {
+    let field = |id: u64| json!({ "id": id, "value": "x" });
+    let fields = json!({ "customfield_10010": field(1), "customfield_10011": field(2) });
+    let columns = [
+        "fields.customfield_10010.id",
+        "fields.customfield_10010.value",
+        "fields.customfield_10011.id",
+        "fields.customfield_10011.value",
+    ];
+    let one = json!([{ "fields": fields }]);
+    // Records that have either of them.
+    let either = json!([
+        { "fields": { "customfield_10010": field(1) } },
+        { "fields": { "customfield_10011": field(2) } },
+        { "fields": {} },
+    ]);
+
+    assert_eq!(columns_of(&one), columns);
+    assert_eq!(columns_of(&either), columns);
+}
+
+#[test]
+fn keys_that_every_record_has_are_fields_and_others_that_look_like_ids_are_a_map() {
+    let by = |keys: [&str; 2]| {
+        let approvals = keys.map(|it| (it.to_owned(), json!({ "state": "open" })));
+        json!({ "by": Value::Object(approvals.into_iter().collect()) })
+    };
+    let (uuid, account) = ("f47ac10b-58cc-4372-a567-0e02b2c3d479", "b10a2844c20165700ede21g");
+    for keys in [["101", "102"], ["OPS-1", "OPS-2"], [uuid, account], ["2024-07-25", "2024-07-26"]]
+    {
+        assert_eq!(columns_of(&json!([by(keys)])), ["by"], "{keys:?}");
+        let others = keys.map(|it| format!("{it}7"));
+        let differ = json!([by(keys), by(others.each_ref().map(String::as_str))]);
+        assert_eq!(columns_of(&differ), ["by"], "{keys:?}");
+    }
+    let differ = json!([by(["ann1", "bob2"]), by(["eve3", "ian4"])]);
+    assert_eq!(columns_of(&differ), ["by"]);
+
+    for [a, b] in [["101", "102"], ["ann1", "bob2"], [uuid, account]] {
+        let same: Vec<Value> = (0..10).map(|_| by([a, b])).collect();
+        let columns = [format!("by.{a}.state"), format!("by.{b}.state")];
+        assert_eq!(columns_of(&same.into()), columns);
+    }
+    let days: Vec<Value> = (0..10).map(|_| by(["2024-07-25", "2024-07-26"])).collect();
+    assert_eq!(columns_of(&days.into()), ["by"], "no field is named by a date");
 }
