@@ -161,6 +161,10 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
         None => (Records::find(samples, asked)?, samples),
     };
     let shape = unfolded.as_ref().map(|it| &it.shape);
+    let record_notes = match &unfolded {
+        Some(it) => it.notes(),
+        None => found.notes(&shape::maps(samples)),
+    };
     let facts = facts::Facts::of(found.objects.iter().copied());
     let mut fields = facts::fields(&facts, matches!(shape, Some(Shape::Map(_))));
     let exploded = match &wishes.explode {
@@ -189,7 +193,7 @@ pub fn propose(samples: &[Tree], wishes: &Wishes) -> Result<Proposal, InferError
     Ok(Proposal {
         n_records: found.objects.len(),
         records: shape.map_or_else(|| yaml::scalar(&found.path.to_string()), Shape::yaml),
-        record_notes: shape.map_or_else(|| found.notes(), |it| vec![it.note()]),
+        record_notes,
         explode: exploded.map(|it| it.from),
         // What stands in the text is no envelope that a run could read.
         paging: match shape {

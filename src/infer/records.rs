@@ -10,7 +10,7 @@
 
 use indexmap::IndexMap;
 
-use super::{InferError, paging};
+use super::{InferError, paging, shape};
 use crate::{plan::JsonPath, transform::Tree};
 
 /// How deep below the root records are looked for.
@@ -92,11 +92,15 @@ impl<'t> Records<'t> {
         found
     }
 
-    /// What a person should know.
-    pub(super) fn notes(&self) -> Vec<String> {
+    /// What a person should know; `maps` are objects whose values could be records.
+    pub(super) fn notes(&self, maps: &IndexMap<JsonPath, usize>) -> Vec<String> {
         let mut notes = Vec::new();
         if self.single {
             notes.push("one object is one record".to_owned());
+            let inside = maps.iter().filter(|(it, _)| it.below(&self.path).is_some());
+            notes.extend(
+                inside.take(2).map(|(path, n)| format!("or {}", shape::alternative(path, *n))),
+            );
         }
         if self.others > 0 {
             notes.push(format!(

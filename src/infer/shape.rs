@@ -6,9 +6,12 @@
 //! {"author": {…}, "assignee": {…}}          keys that are words: the fields of one record
 //! ```
 
+use std::cmp::Reverse;
+
 use indexmap::IndexMap;
 
 use super::{
+    ids,
     records::{arrays, at, json_path},
     yaml::scalar,
 };
@@ -29,6 +32,25 @@ pub(super) struct Unfolded {
     /// Where they are in these.
     pub(super) path: JsonPath,
     pub(super) shape: Shape,
+    /// Other objects whose values may be the records, and how many.
+    others: Vec<(JsonPath, usize)>,
+}
+
+impl Unfolded {
+    /// For the reader of the file.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let question = self.others.iter().take(1).map(|_| {
+            let others: Vec<String> =
+                self.others.iter().take(3).map(|(path, n)| alternative(path, *n)).collect();
+            format!("DECIDE: or is it {}?", others.join(", "))
+        });
+        [self.shape.note()].into_iter().chain(question).collect()
+    }
+}
+
+/// Where records may be instead, for a person.
+pub(super) fn alternative(path: &JsonPath, n: usize) -> String {
+    format!("the values of `{path}`, with {n}")
 }
 
 /// How records stand in the real samples.
@@ -53,7 +75,7 @@ impl Shape {
     }
 
     /// For the reader of the file.
-    pub(super) fn note(&self) -> String {
+    fn note(&self) -> String {
         match self {
             Self::Map(path) => {
                 format!("the values of `{path}`; their keys are `{}`", JsonPath::KEY)
@@ -82,15 +104,30 @@ pub(super) fn unfold(
             _ => None,
         };
     }
+    let maps = maps(samples);
+    // Objects by key beside an array, also where it is empty, are what its records refer to.
+    let is_inside = |it: &JsonPath| maps.keys().any(|map| it.below(map).is_some());
+    if arrays(samples).keys().any(|it| !is_inside(it)) {
+        return None;
+    }
+    // A path through a day or an id would read this one only.
+    let is_fixed = |it: &JsonPath| it.segments().iter().any(|it| ids::may_be_id(it));
+    let mut maps: Vec<(JsonPath, usize)> =
+        maps.into_iter().filter(|(path, _)| !is_fixed(path)).collect();
+    // Of equal ones the first.
+    maps.sort_by_key(|(_, n)| Reverse(*n));
+    let others = maps.split_off(maps.len().min(1));
+    let (path, _) = maps.pop()?;
+    Some(Unfolded { others, ..map(samples, &path) })
+}
+
+/// Objects whose values may be records, by their number of values.
+pub(super) fn maps(samples: &[Tree]) -> IndexMap<JsonPath, usize> {
     let mut places = Places::default();
     for sample in samples {
         places.look(sample, &mut Vec::new());
     }
-    let (most, place) = places.maps.iter().map(|(path, n)| (*n, path)).reduce(larger)?;
-    let is_inside = |it: &JsonPath| it.below(place).is_some();
-    let in_array = arrays(samples).into_iter().filter(|(it, _)| !is_inside(it));
-    let in_array = in_array.map(|(_, n)| n).max().unwrap_or_default();
-    (most > in_array).then(|| map(samples, place))
+    places.maps
 }
 
 /// As [`unfold`], for samples of which nothing else is a record.
@@ -123,7 +160,7 @@ struct Places {
 impl Places {
     fn look(&mut self, value: &Tree, path: &mut Vec<String>) {
         match value {
-            Tree::Object(fields) if is_map(fields) => {
+            Tree::Object(fields) if is_map(fields, path.is_empty()) => {
                 if let Some(path) = json_path(path) {
                     *self.maps.entry(path).or_default() += fields.len();
                 }
@@ -152,10 +189,11 @@ fn is_record(fields: &IndexMap<String, Tree>) -> bool {
     ["id", "key", "uuid", "guid"].iter().any(has)
 }
 
-/// Whether the keys are values, such as ids or dates, and the values are records.
-fn is_map(fields: &IndexMap<String, Tree>) -> bool {
-    let is_id = |it: &String| it.contains(|it: char| it.is_ascii_digit());
-    have_one_shape(fields) && (fields.len() > MANY_KEYS || fields.keys().all(is_id))
+/// Whether the keys are values, such as ids or dates, and the values are records. A whole body of few keys
+/// is one record unless no field is named like these.
+fn is_map(fields: &IndexMap<String, Tree>, is_body: bool) -> bool {
+    let is_id = if is_body { ids::is_id } else { ids::may_be_id };
+    have_one_shape(fields) && (fields.len() > MANY_KEYS || fields.keys().all(|it| is_id(it)))
 }
 
 /// Whether all values are objects, of which at least half of the fields are in each.
@@ -191,6 +229,7 @@ fn map(samples: &[Tree], path: &JsonPath) -> Unfolded {
         samples: samples.iter().map(|it| replaced(it, path.segments(), &listed)).collect(),
         path: path.clone(),
         shape: Shape::Map(path.clone()),
+        others: Vec::new(),
     }
 }
 
@@ -213,7 +252,12 @@ fn stringified(samples: &[Tree], path: &JsonPath) -> Option<Unfolded> {
 /// What stands at `inner` in a text that is read.
 fn stringified_at(samples: Vec<Tree>, path: &JsonPath, inner: JsonPath) -> Unfolded {
     let joined = path.segments().iter().chain(inner.segments()).cloned().collect();
-    Unfolded { samples, path: joined, shape: Shape::Stringified(path.clone(), inner) }
+    Unfolded {
+        samples,
+        path: joined,
+        shape: Shape::Stringified(path.clone(), inner),
+        others: Vec::new(),
+    }
 }
 
 /// The samples with what is written in the text there.

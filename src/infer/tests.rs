@@ -377,6 +377,73 @@ fn objects_whose_keys_are_words_are_fields_of_one_record() {
 }
 
 #[test]
+fn objects_by_key_beside_an_array_are_not_the_records() {
+    let users = r#"{"u1": {"name": "ann"}, "u2": {"name": "bob"}}"#;
+    for (sample, expected) in [
+        (
+            format!(r#"{{"issues": [{{"id": 1}}], "users": {users}, "total": 1}}"#),
+            "records: issues",
+        ),
+        (
+            format!(r#"{{"data": {{"issues": [{{"id": 1}}]}}, "users": {users}}}"#),
+            "records: data.issues",
+        ),
+        (
+            format!(r#"{{"items": [], "total": 0, "facets": {users}}}"#),
+            "there are no records in the sample: it is an object whose `items` is empty",
+        ),
+    ] {
+        assert_eq!(head(&sample, &Wishes::default()), expected, "{sample}");
+    }
+}
+
+#[test]
+fn a_body_of_few_keys_is_one_record_unless_they_are_ids() {
+    let body = |keys: [&str; 2]| {
+        let [a, b] = keys;
+        head(&json!({ a: { "n": 1 }, b: { "n": 2 } }).to_string(), &Wishes::default())
+    };
+    let (record, map) = (r#"records: "$"   # one object"#, r#"records: { map: "$" }"#);
+
+    for keys in [["address1", "address2"], ["te_1", "te_2"], ["author", "reader"]] {
+        assert!(body(keys).starts_with(record), "{}", body(keys));
+    }
+    for keys in [["10001", "10002"], ["OPS-1", "OPS-2"], ["2024-07-25", "2024-07-26"]] {
+        assert!(body(keys).starts_with(map), "{}", body(keys));
+    }
+    let many: serde_json::Map<String, Value> =
+        (0..30).map(|it| (format!("te_{it}"), json!({ "n": it }))).collect();
+    assert!(head(&Value::from(many).to_string(), &Wishes::default()).starts_with(map));
+}
+
+#[test]
+fn of_several_objects_by_key_none_is_taken_without_a_word() {
+    let by = |ids: &[&str]| {
+        let entries = ids.iter().map(|it| ((*it).to_owned(), json!({ "hours": 1 })));
+        Value::Object(entries.collect())
+    };
+    // One day of them would be read.
+    let days =
+        json!({ "days": { "2024-07-25": by(&["a1", "b2"]), "2024-07-26": by(&["c3", "d4"]) } });
+    let one_day = json!({ "days": { "2024-07-25": by(&["a1", "b2"]) } });
+    let words = json!({ "open": by(&["a1", "b2"]), "done": by(&["c3", "d4", "e5"]) });
+    let head = |page: &Value| head(&page.to_string(), &Wishes::default());
+
+    assert_eq!(
+        head(&days),
+        r#"records: "$"   # one object is one record; or the values of `days.2024-07-25`, with 2; or the values of `days.2024-07-26`, with 2"#
+    );
+    assert_eq!(
+        head(&one_day),
+        r#"records: "$"   # one object is one record; or the values of `days.2024-07-25`, with 2"#
+    );
+    assert_eq!(
+        head(&words),
+        "records: { map: done }   # the values of `done`; their keys are `$key`; DECIDE: or is it the values of `open`, with 2?"
+    );
+}
+
+#[test]
 fn records_may_be_in_a_text() {
     let page = json!({ "ok": true, "result": json!({ "items": [{ "id": 1, "day": "2024-07-25" }], "total": 9 }).to_string() });
     let yaml = propose(&[tree(&page.to_string())], &Wishes::default()).unwrap().yaml();
