@@ -257,7 +257,7 @@ fn a_credential_in_a_url_is_a_variable_and_two_are_refused() {
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => string_regex("[a-zA-Z_.$\"{}: #-]{0,6}").unwrap(),
-        2 => prop::sample::select(vec!["id", "userId", "user_id", "date", "created", "duration", "hours", "$", "$key", "_extra", "null", "total", "next", "day", "{{ x }}", "partition_date"]).prop_map(str::to_owned),
+        2 => prop::sample::select(vec!["id", "userId", "user_id", "date", "created", "duration", "hours", "$", "$key", "_extra", "null", "total", "next", "day", "{{ x }}", "partition_date", "10001", "OPS-1", "k1", "k2", "2024-07-25"]).prop_map(str::to_owned),
         1 => any::<String>(),
     ]
 }
