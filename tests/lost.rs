@@ -104,7 +104,7 @@ fn files_that_no_manifest_tells_of_are_refused_before_anything_is_asked() {
     assert_eq!(ended.code, Some(6));
     assert_snapshot!(site.shown(&ended), @r"
     error: stream `entries`: 3 files stand below `[output]/parquet/own/entries`, and `[output]/_tracklake/own/manifests/entries.json`, which would say what they are, is missing
-      hint: bring `_tracklake` back from where it was copied to; or make the dataset what can be read today with `--full-refresh`, which removes all other rows; or write to another `--output`
+      hint: bring `_tracklake` back from where it was copied to; or make the dataset what can be read today with `--full-refresh`, without `--since` and `--until`, which removes all other rows; or write to another `--output`
     ");
     assert_eq!(site.workspace.published(), before, "all days stay");
     assert_eq!(site.server.requests().len(), asked, "nothing was asked");
@@ -118,6 +118,25 @@ fn files_that_no_manifest_tells_of_are_refused_before_anything_is_asked() {
     );
     let plan = site.plan(&[]);
     assert_eq!((plan.code, &plan.stderr), (Some(6), &ended.stderr), "and plan says so before");
+}
+
+#[test]
+fn files_that_no_manifest_tells_of_are_refused_where_only_a_part_of_the_time_is_read_anew() {
+    let site = Site::new();
+    fs::remove_dir_all(site.workspace.output().join("_tracklake")).unwrap();
+    let before = site.workspace.published();
+    let asked = site.server.requests().len();
+
+    for bound in [["--since", "2024-07-24"], ["--until", "2024-07-25"]] {
+        let args = [&["--full-refresh"], &bound[..]].concat();
+        let ended = site.run(&args);
+
+        assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+        assert!(ended.stderr.contains("which would say what they are, is missing"), "{ended:?}");
+        assert_eq!(site.plan(&args).code, Some(6), "and plan says so before");
+    }
+    assert_eq!(site.workspace.published(), before, "all days stay");
+    assert_eq!(site.server.requests().len(), asked, "nothing was asked");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn forecast(plan: &Plan, options: &RunOptions) -> Result<Forecast, Error> {
     for (stream, publish) in &chosen {
         if let (Some(inspection), Publish::Yes) = (&inspection, publish) {
             let rewrite = inspection
-                .check(stream, &plan.destination, options.refresh.into())
+                .check(stream, &plan.destination, options.unknown_files())
                 .map_err(Error::Write)?;
             rewrites.insert(&stream.name, rewrite);
         }

@@ -114,6 +114,16 @@ impl RunOptions {
             state::Extent::ToNow
         }
     }
+
+    /// What becomes of files that no manifest tells of: only a run that reads everything may replace them.
+    fn unknown_files(&self) -> UnknownFiles {
+        match (self.refresh, self.extent()) {
+            (Refresh::Full, state::Extent::ToNow) => UnknownFiles::Replaced,
+            (Refresh::Full, state::Extent::Part) | (Refresh::Incremental, _) => {
+                UnknownFiles::Refused
+            }
+        }
+    }
 }
 
 /// Whether everything is read, or what may have changed.
@@ -123,15 +133,6 @@ pub enum Refresh {
     Incremental,
     /// Everything: what the source no longer has goes, under the guard against mass deletion.
     Full,
-}
-
-impl From<Refresh> for UnknownFiles {
-    fn from(refresh: Refresh) -> Self {
-        match refresh {
-            Refresh::Incremental => Self::Refused,
-            Refresh::Full => Self::Replaced,
-        }
-    }
 }
 
 /// Whether a stream is written, or only read for its children.
@@ -325,7 +326,7 @@ fn jobs<'a>(
     let mut states = HashMap::new();
     for (stream, publish) in chosen {
         if *publish == Publish::Yes {
-            destination.check(stream, options.refresh.into()).map_err(Error::Write)?;
+            destination.check(stream, options.unknown_files()).map_err(Error::Write)?;
         }
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())
