@@ -180,6 +180,16 @@ pub enum Error {
         /// Rows that stand.
         rows: u64,
     },
+    /// Files would go of which no manifest tells, and nothing would come.
+    #[error(
+        "stream `{stream}`: nothing was read, and all of its {files} files, of which no manifest tells, would go; nothing of it is published"
+    )]
+    UnknownWouldGo {
+        /// The stream.
+        stream: Name,
+        /// How many files there are in one format.
+        files: usize,
+    },
     /// A stream is not as its pipeline expects.
     #[error(
         "stream `{stream}` is not as expected: {}; nothing of it is published",
@@ -463,7 +473,8 @@ impl Error {
             | Self::PartWouldReplace { .. }
             | Self::TooManyDeletes { .. }
             | Self::Unexpected { .. }
-            | Self::WouldBeEmpty { .. } => 5,
+            | Self::WouldBeEmpty { .. }
+            | Self::UnknownWouldGo { .. } => 5,
             Self::SomeSlices { .. } | Self::Budget { .. } | Self::Parent { left: true, .. } => 7,
             Self::Write(_)
             | Self::Rows { .. }

@@ -24,6 +24,8 @@ struct Site {
     workspace: Workspace,
     server: Server,
     yaml: String,
+    /// What the source has.
+    items: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Site {
@@ -33,7 +35,11 @@ impl Site {
         let last = all[2..].to_vec();
         let items = Arc::new(Mutex::new(all));
         let shown = Arc::clone(&items);
-        let server = Server::start(move |_| Response::json(&json!(*shown.lock().unwrap())));
+        let server = Server::start(move |request| match request.path.as_str() {
+            "/entries" => Response::json(&json!(*shown.lock().unwrap())),
+            path if path.ends_with("/broken") => Response::status(400, &json!({})),
+            _ => Response::json(&json!([{ "id": 9, "day": "2024-07-24" }])),
+        });
         let yaml = format!(
             "version: 1
 pipeline: own
@@ -52,10 +58,10 @@ destination: {{ formats: {{ parquet: {{}}, csv: {{}} }} }}
 ",
             server.url()
         );
-        let site = Self { workspace: Workspace::new(), server, yaml };
+        let site = Self { workspace: Workspace::new(), server, yaml, items };
         let ended = site.run(&[]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        *items.lock().unwrap() = last;
+        *site.items.lock().unwrap() = last;
         site
     }
 
@@ -150,6 +156,54 @@ fn files_that_no_manifest_tells_of_go_where_a_person_wants_everything_anew() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(site.dates(), [DAYS[2]; 2], "what can be read today");
     assert_eq!(site.run(&[]).code, Some(0), "later runs need no option");
+}
+
+#[test]
+fn files_that_no_manifest_tells_of_stay_where_nothing_comes_in_their_place() {
+    let mut site = Site::new();
+    fs::remove_dir_all(site.workspace.output().join("_tracklake")).unwrap();
+    let before = site.workspace.published();
+    site.items.lock().unwrap().clear();
+
+    let ended = site.run(&["--full-refresh"]);
+
+    assert_eq!(ended.code, Some(5));
+    assert_snapshot!(site.shown(&ended), @r"
+    error: stream `entries`: nothing was read, and all of its 3 files, of which no manifest tells, would go; nothing of it is published
+      hint: if this is normal, set `expect: { empty: ok }` for the stream
+    ");
+    assert_eq!(site.workspace.published(), before, "all days stay");
+    assert_eq!(site.run(&[]).code, Some(6), "and nothing tells of them now, either");
+
+    site.yaml = site.yaml.replace("    write:", "    expect: { empty: ok }\n    write:");
+    assert_eq!(site.run(&["--full-refresh"]).code, Some(0), "a person expects it");
+    assert!(site.workspace.rows("entries").is_empty());
+}
+
+#[test]
+fn files_that_no_manifest_tells_of_stay_where_what_comes_in_their_place_is_not_whole() {
+    let mut site = Site::new();
+    fs::remove_dir_all(site.workspace.output().join("_tracklake")).unwrap();
+    let before = site.workspace.published();
+    let sliced = |values: &str| {
+        format!(
+            "request: {{ path: \"/entries/{{{{ slice.part }}}}\" }}
+    slices: {{ list: {{ as: part, values: [{values}] }} }}"
+        )
+    };
+    let whole = site.yaml.clone();
+
+    site.yaml = whole.replace("request: { path: /entries }", &sliced("sound, broken"));
+    let ended = site.run(&["--full-refresh"]);
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    let says = "1 of 2 slices could not be read, first `part=broken`; nothing of it is published";
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    assert_eq!(site.workspace.published(), before, "all days stay");
+
+    site.yaml = whole.replace("request: { path: /entries }", &sliced("sound"));
+    assert_eq!(site.run(&["--full-refresh"]).code, Some(0));
+    assert_eq!(site.dates(), ["2024-07-24"; 2]);
 }
 
 #[test]

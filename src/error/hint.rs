@@ -34,7 +34,7 @@ impl Error {
             Self::Budget { published: false, .. } => Some("run again to read the rest; if that never ends, allow more with `limits.max_requests` and `limits.deadline`, or cut the stream into smaller slices".into()),
             Self::OtherSelection { .. } => Some("export it to an `--output` of its own, or make the dataset what is asked for now with `--full-refresh`".into()),
             Self::TooManyDeletes { .. } => Some("if the source really lost them, set `max_delete_ratio: 100%` for one run".into()),
-            Self::WouldBeEmpty { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
+            Self::WouldBeEmpty { .. } | Self::UnknownWouldGo { .. } => Some("if this is normal, set `expect: { empty: ok }` for the stream".into()),
             Self::Unexpected { .. } => Some("if the source is right, change what the pipeline file expects there, also for one run by a variable: `min_rows: \"{{ vars.min_rows }}\"`".into()),
             Self::NoDestination { .. } => Some("set them, or say where the files are with `--output DIR`".into()),
             Self::SameView { .. } => Some("rename one of the streams, or keep the views of their pipelines in databases of their own".into()),

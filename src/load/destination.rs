@@ -148,13 +148,18 @@ impl Destination {
 
     /// Whether the stream's rows can go to where its dataset stands, if there is one: columns
     /// keep their names and types, partitions and formats stay. A column that is new is fine.
-    pub fn check(&self, stream: &StreamPlan, unknown: UnknownFiles) -> Result<(), WriteError> {
+    ///
+    /// Gives how many files, in one format, the commit would remove or replace of which no manifest tells.
+    pub fn check(&self, stream: &StreamPlan, unknown: UnknownFiles) -> Result<usize, WriteError> {
         let Held { store, plan, pipeline, .. } = &*self.held;
-        match (self.standing(stream)?, unknown) {
-            (None, UnknownFiles::Refused) => {
-                refuse_unknown(store, pipeline, &stream.name, &plan.directories())
+        if self.standing(stream)?.is_some() {
+            return Ok(0);
+        }
+        match refuse_unknown(store, pipeline, &stream.name, &plan.directories()) {
+            Err(WriteError::Unknown { files, .. }) if unknown == UnknownFiles::Replaced => {
+                Ok(files)
             }
-            (Some(_), _) | (None, UnknownFiles::Replaced) => Ok(()),
+            checked => checked.map(|()| 0),
         }
     }
 

@@ -324,9 +324,12 @@ fn jobs<'a>(
 ) -> Result<Vec<Job<'a>>, Error> {
     let written = chosen.iter().filter(|(_, it)| *it == Publish::Yes).count().max(1);
     let mut states = HashMap::new();
+    let mut unknown_files = HashMap::new();
     for (stream, publish) in chosen {
         if *publish == Publish::Yes {
-            destination.check(stream, options.unknown_files()).map_err(Error::Write)?;
+            let unknown =
+                destination.check(stream, options.unknown_files()).map_err(Error::Write)?;
+            unknown_files.insert(&stream.name, unknown);
         }
         let stored = destination.state(&stream.name).map_err(Error::Write)?;
         let state = StreamState::from_stored(stored.unwrap_or_default())
@@ -396,6 +399,7 @@ fn jobs<'a>(
             horizon: horizon(options, stream, *publish, chosen, &states),
             state,
             rows_before: destination.living_rows(&stream.name).map_err(Error::Write)?.unwrap_or(0),
+            unknown_files: unknown_files.get(&stream.name).copied().unwrap_or(0),
         });
     }
     Ok(jobs)

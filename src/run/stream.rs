@@ -44,6 +44,8 @@ pub(super) struct Job<'a> {
     pub(super) horizon: Horizon,
     pub(super) state: Option<StreamState>,
     pub(super) rows_before: u64,
+    /// How many files its commit would remove or replace of which no manifest tells.
+    pub(super) unknown_files: usize,
 }
 
 /// What the streams of a run share.
@@ -74,8 +76,17 @@ impl<'a> Run<'a> {
 
     async fn read_and_publish(&self, job: Job<'a>) -> StreamReport {
         let started = Instant::now();
-        let Job { stream, progress, mut shared, parents, writing, horizon, state, rows_before } =
-            job;
+        let Job {
+            stream,
+            progress,
+            mut shared,
+            parents,
+            writing,
+            horizon,
+            state,
+            rows_before,
+            unknown_files,
+        } = job;
         info!(since = ?horizon.since, "reading");
         let slices = SliceLoop {
             stream,
@@ -108,7 +119,7 @@ impl<'a> Run<'a> {
         let mut report = report(stream, progress, &mut read);
         report.cursor = state.as_ref().and_then(|it| it.cursor);
         report.seconds.reading = reading.as_secs_f64();
-        let failure = failure(stream, &mut read, self.extractor.exhausted());
+        let failure = failure(stream, &mut read, unknown_files, self.extractor.exhausted());
         let fatal = match failure {
             Some(Failure::Nothing(err)) => Some(err),
             Some(Failure::Partial(err)) => {
@@ -125,7 +136,7 @@ impl<'a> Run<'a> {
         let result = match writing {
             Some(writing) => {
                 let settling = shared.settling.take();
-                let before = Before { rows: rows_before, state, fatal, settling };
+                let before = Before { rows: rows_before, unknown_files, state, fatal, settling };
                 self.publish(stream, writing, before, read, &mut report).await
             }
             None => fatal.map_or(Ok(StreamStatus::Read), Err),
@@ -227,7 +238,7 @@ impl<'a> Run<'a> {
         report.quarantine = quarantine.as_ref().map(|it| it.display().to_string());
         let staged = staged.map_err(Error::Write)?;
 
-        let Before { rows: rows_before, state, fatal, settling } = before;
+        let Before { rows: rows_before, unknown_files, state, fatal, settling } = before;
         if let Some(err) = fatal {
             return Err(err);
         }
@@ -250,6 +261,7 @@ impl<'a> Run<'a> {
         }
         let change = Change {
             rows_before,
+            unknown_files,
             living: staged.living,
             stood: staged.stood,
             removed: removed(stream, &staged),
@@ -357,6 +369,7 @@ fn account_for(stream: &StreamPlan, staged: &StagedStream, rows_read: u64) -> Re
 /// What a stream had before, and what speaks against publishing it.
 struct Before {
     rows: u64,
+    unknown_files: usize,
     state: Option<StreamState>,
     fatal: Option<Error>,
     settling: Option<Arc<Settling>>,

@@ -76,10 +76,12 @@ fn is_snapshot(stream: &StreamPlan) -> bool {
     matches!(stream.write, WriteMode::Replace { scope: ReplaceScope::All, .. })
 }
 
-/// What went wrong with the slices, if anything.
+/// What went wrong with the slices, if anything. Where files go of which no manifest tells, nothing is published
+/// that was not read whole: the dataset becomes exactly that.
 pub(super) fn failure(
     stream: &StreamPlan,
     read: &mut Read,
+    unknown_files: usize,
     exhausted: Option<&Exhausted>,
 ) -> Option<Failure> {
     if read.reading == Reading::Interrupted {
@@ -87,7 +89,7 @@ pub(super) fn failure(
     }
     let parent = stream.slices.parent().map(|it| &it.stream);
     let counts = read.slices.counts;
-    let is_snapshot = is_snapshot(stream);
+    let is_snapshot = is_snapshot(stream) || unknown_files > 0;
     if let Some((slice, source)) = read.slices.first_error.take() {
         let (stream, source) = (stream.name.clone(), Box::new(source));
         let (failed, slices) = (counts.failed, counts.total);
@@ -161,6 +163,8 @@ pub(super) fn scopes(stream: &StreamPlan, read: &mut Read) -> ReadScopes {
 pub(super) struct Change {
     /// That stood before, and were not marked as gone.
     pub(super) rows_before: u64,
+    /// In how many files others stood, of which no manifest tells.
+    pub(super) unknown_files: usize,
     /// That will stand, and are not marked as gone.
     pub(super) living: u64,
     /// That stood in what was read.
@@ -173,7 +177,7 @@ pub(super) struct Change {
 
 /// Stops what looks like a mistake of the source or of the pipeline.
 pub(super) fn guard(stream: &StreamPlan, change: Change, now: DateTime<Utc>) -> Result<(), Error> {
-    let Change { rows_before, living, stood, removed, is_part } = change;
+    let Change { rows_before, unknown_files, living, stood, removed, is_part } = change;
     let name = || stream.name.clone();
     if is_part
         && is_snapshot(stream)
@@ -184,6 +188,9 @@ pub(super) fn guard(stream: &StreamPlan, change: Change, now: DateTime<Utc>) -> 
     }
     if living == 0 && rows_before > 0 && !stream.guard.may_be_empty {
         return Err(Error::WouldBeEmpty { stream: name(), rows: rows_before });
+    }
+    if living == 0 && unknown_files > 0 && !stream.guard.may_be_empty {
+        return Err(Error::UnknownWouldGo { stream: name(), files: unknown_files });
     }
     if !stream.guard.allows(removed, stood) {
         let allowed = stream.guard.max_delete_ratio;

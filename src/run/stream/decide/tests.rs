@@ -178,8 +178,12 @@ fn rows_may_go_only_where_the_source_was_seen_without_them() {
 }
 
 /// What a failure is called, and whether the rest is published.
-fn failed(stream: &StreamPlan, mut read: Read) -> Option<(bool, &'static str)> {
-    let (is_rest_published, err) = match failure(stream, &mut read, None)? {
+fn failed(
+    stream: &StreamPlan,
+    mut read: Read,
+    unknown_files: usize,
+) -> Option<(bool, &'static str)> {
+    let (is_rest_published, err) = match failure(stream, &mut read, unknown_files, None)? {
         Failure::Partial(err) => (true, err),
         Failure::Nothing(err) => (false, err),
     };
@@ -213,7 +217,13 @@ fn what_went_wrong_says_whether_the_rest_is_published() {
     ] {
         for (write, expected) in [(MERGE, of_merge), (ALL, of_snapshot)] {
             let read = of(read_so_far, slices(3, failures, err.map(|it| it())));
-            assert_eq!(failed(&stream(write), read), expected, "{write} {read_so_far:?}");
+            assert_eq!(failed(&stream(write), read, 0), expected, "{write} {read_so_far:?}");
+        }
+        // What stood before is not known, so that only a whole reading may take its place.
+        for write in [MERGE, APPEND, SLICE, ALL] {
+            let read = of(read_so_far, slices(3, failures, err.map(|it| it())));
+            let found = failed(&stream(write), read, 1);
+            assert_eq!(found, of_snapshot, "{write} {read_so_far:?}, in place of unknown files");
         }
     }
 }
@@ -223,13 +233,15 @@ fn a_child_fails_where_its_parent_could_not_be_read() {
     let of = |reading| Read { reading, ..read() };
     let (child, snapshot) = (sliced(MERGE, PARENTS), sliced(ALL, PARENTS));
 
-    assert_eq!(failed(&child, of(Reading::Complete)), None);
-    assert_eq!(failed(&child, of(Reading::Partial)), None, "the parents that came are followed");
-    assert_eq!(failed(&child, of(Reading::Nothing)), Some((false, "parent")));
-    assert_eq!(failed(&snapshot, of(Reading::Complete)), None);
-    assert_eq!(failed(&snapshot, of(Reading::Partial)), Some((false, "parent")));
+    assert_eq!(failed(&child, of(Reading::Complete), 0), None);
+    assert_eq!(failed(&child, of(Reading::Partial), 0), None, "the parents that came are followed");
+    assert_eq!(failed(&child, of(Reading::Nothing), 0), Some((false, "parent")));
+    assert_eq!(failed(&snapshot, of(Reading::Complete), 0), None);
+    assert_eq!(failed(&snapshot, of(Reading::Partial), 0), Some((false, "parent")));
+    assert_eq!(failed(&child, of(Reading::Complete), 1), None);
+    assert_eq!(failed(&child, of(Reading::Partial), 1), Some((false, "parent")));
     let budget = Exhausted::Requests { limit: 9 };
-    let left = failure(&child, &mut of(Reading::Nothing), Some(&budget));
+    let left = failure(&child, &mut of(Reading::Nothing), 0, Some(&budget));
     assert!(matches!(left, Some(Failure::Nothing(Error::Parent { left: true, .. }))));
 }
 
@@ -240,14 +252,31 @@ fn what_looks_like_a_mistake_is_not_published() {
         Ok(()) => "published",
         Err(Error::PartWouldReplace { rows: 300, .. }) => "part",
         Err(Error::WouldBeEmpty { rows: 300, .. }) => "empty",
+        Err(Error::UnknownWouldGo { files: 9, .. }) => "unknown",
         Err(Error::TooManyDeletes { .. }) => "deletes",
         Err(_) => "another one",
     };
-    let same = Change { rows_before: 300, living: 300, stood: 200, removed: 0, is_part: false };
+    let same = Change {
+        rows_before: 300,
+        unknown_files: 0,
+        living: 300,
+        stood: 200,
+        removed: 0,
+        is_part: false,
+    };
+    let unknown = Change { rows_before: 0, unknown_files: 9, stood: 0, ..same };
     let may_be_empty = |write| {
         let guard = GuardPlan { may_be_empty: true, max_delete_ratio: 1.0, ..GuardPlan::default() };
         StreamPlan { guard, ..stream(write) }
     };
+    for (stream, change, expected) in [
+        (stream(MERGE), unknown, "published"),
+        (stream(MERGE), Change { living: 0, ..unknown }, "unknown"),
+        (stream(ALL), Change { living: 0, ..unknown }, "unknown"),
+        (may_be_empty(MERGE), Change { living: 0, ..unknown }, "published"),
+    ] {
+        assert_eq!(found(&stream, change), expected, "{:?} {change:?}", stream.write);
+    }
     for (stream, change, expected) in [
         (stream(MERGE), same, "published"),
         (stream(MERGE), Change { living: 0, ..same }, "empty"),
