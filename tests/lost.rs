@@ -124,6 +124,8 @@ fn files_that_no_manifest_tells_of_are_refused_before_anything_is_asked() {
     );
     let plan = site.plan(&[]);
     assert_eq!((plan.code, &plan.stderr), (Some(6), &ended.stderr), "and plan says so before");
+    let compact = site.command("compact", &[]);
+    assert_eq!((compact.code, compact.stderr), (Some(6), ended.stderr), "and so does compact");
 }
 
 #[test]

@@ -117,6 +117,10 @@ fn look(plan: &Plan, streams: &[&StreamPlan]) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for stream in streams {
         let scattered = inspection.scattered(stream, &plan.destination).map_err(Error::Inspect)?;
+        if scattered.is_none() {
+            let known = inspection.refuse_unknown(&stream.name, &["parquet", "csv"]);
+            known.map_err(Error::Write)?;
+        }
         found.extend(scattered.map(|it| (stream.name.clone(), it, None)));
     }
     if found.is_empty() { Err(nothing(plan)) } else { Ok(found) }

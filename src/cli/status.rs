@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, chain},
-    load::{Inspection, Quarantined, StreamSummary},
+    load::{Inspection, Quarantined, StreamSummary, WriteError},
     plan::{Name, value_text},
     run::RESUME_MAX_AGE,
     state::StreamState,
@@ -108,8 +108,10 @@ impl Status {
                 }
             };
             if published.is_none() && damage.is_none() {
-                let unknown = inspection.refuse_unknown(name, &["parquet", "csv"]);
-                damage = unknown.err().map(|it| it.to_string());
+                match inspection.refuse_unknown(name, &["parquet", "csv"]) {
+                    Err(err @ WriteError::Unknown { .. }) => damage = Some(err.to_string()),
+                    other => other.map_err(Error::Inspect)?,
+                }
             }
             found.push(StreamStatus {
                 published,

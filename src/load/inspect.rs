@@ -185,6 +185,10 @@ impl Inspection {
         if self.interrupted()?.contains(stream) {
             return Ok(());
         }
+        // One that ended meanwhile has it now.
+        if self.stream(stream)?.is_some() {
+            return Ok(());
+        }
         commit::refuse_unknown(&self.store, &self.pipeline, stream, formats)
     }
 

@@ -139,12 +139,11 @@ impl Inspection {
     /// Tells one state of the manifests and the journal from another.
     fn fingerprint(&self) -> Result<u64, WriteError> {
         let mut hasher = std::hash::DefaultHasher::new();
+        // First: a commit that ends in between leaves its record here or another manifest there.
+        self.interrupted()?.iter().for_each(|it| hasher.write(it.as_str().as_bytes()));
         for stream in self.streams()? {
             hasher.write(stream.as_str().as_bytes());
             hasher.write(&self.store.read(&self.manifest_path(&stream))?.unwrap_or_default());
-        }
-        for stream in self.interrupted()? {
-            hasher.write(stream.as_str().as_bytes());
         }
         Ok(hasher.finish())
     }

@@ -238,7 +238,9 @@ impl Object {
         }
         let checked = wait(async move { held.check().await }).and_then(|it| it);
         if let Err(refusal) = checked {
-            if refusal.kind == RefusalKind::LeaseLost {
+            // Whoever has the lease now may have put its own in its place, which is not ours to remove.
+            let is_ours = || self.read(path).is_ok_and(|it| it.as_deref() == Some(content));
+            if refusal.kind == RefusalKind::LeaseLost && is_ours() {
                 let (store, key) = (Arc::clone(&self.store), self.key(path)?);
                 // If it cannot be removed, the run that has the lease sees that it is void.
                 let _ = wait(async move { store.delete(&key).await });
