@@ -143,7 +143,7 @@ fn extract_hint(err: &ExtractError) -> Option<String> {
             "records moved while they were read: run again, or cut the stream into smaller slices"
         }
         ExtractError::Paging(StuckPaging::LargestPage { .. }) => {
-            "ask for pages of another `size`, smaller than the largest that the API gives: a page that is not full is the end"
+            "the API ignores where a page starts: check the name of its parameter in `paginate`, or cut the stream into smaller slices"
         }
         ExtractError::Paging(_) => {
             "check `paginate` in the pipeline file against the API's documentation"
